@@ -14,13 +14,13 @@ type Kind int
 const (
 	OK         Kind = 0
 	Internal   Kind = 1
-	Usage      Kind = 2 // command line or configuration
-	Data       Kind = 3 // data set or tokenizer
-	Checkpoint Kind = 4 // no usable checkpoint where one was demanded
-	Device     Kind = 5 // no such device, or out of its memory
-	Write      Kind = 6 // disk full, read-only, file-system error while writing
-	Diverged   Kind = 7 // non-finite steps used up
-	Peer       Kind = 8 // a device or a peer was lost, or timed out
+	Usage      Kind = 2  // command line or configuration
+	Data       Kind = 3  // data set or tokenizer
+	Checkpoint Kind = 4  // no usable checkpoint where one was demanded
+	Device     Kind = 5  // no such device, or out of its memory
+	Write      Kind = 6  // disk full, read-only, file-system error while writing
+	Diverged   Kind = 7  // non-finite steps used up
+	Peer       Kind = 8  // a device or a peer was lost, or timed out
 	Preempted  Kind = 75 // asked to leave; a checkpoint is committed
 )
 
