@@ -47,6 +47,13 @@ const (
 	StreamTest    Stream = 7 // fuzzed shapes and fault points of tests
 )
 
+// Derive returns a seed for a part of what seed is for, for example one piece of a document.
+func Derive(seed, part uint64) uint64 {
+	const tag = 0xFFFF << 16 // no Stream has this number
+	w := Block([4]uint32{uint32(part), uint32(part >> 32), 0, tag}, Key(seed))
+	return uint64(w[0]) | uint64(w[1])<<32
+}
+
 // Draw is a sequential reader of the numbers that belong to one (seed, stream, item, epoch). The zero Draw is not useful;
 // use New. Two Draws with equal arguments give equal numbers. It is a value: copying it forks the sequence.
 type Draw struct {

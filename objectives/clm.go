@@ -1,0 +1,21 @@
+package objectives
+
+import "palimpsest/kernels"
+
+// clm is causal language modelling: every token predicts the next one of its segment.
+type clm struct{ Settings }
+
+func (c *clm) Name() string   { return "clm" }
+func (c *clm) Cost(n int) int { return n }
+
+// Plan appends a causal segment. The last token of a segment has no target: labels never cross a border.
+func (c *clm) Plan(doc Document, p *Plan) {
+	start := p.segment(doc, kernels.Causal)
+	t := p.term("clm", CrossEntropy, HeadLM, 1)
+	t.Options = c.Loss
+	for i := 1; i < len(doc.Tokens); i++ {
+		t.Rows = append(t.Rows, int32(start+i-1))
+		t.Targets = append(t.Targets, doc.Tokens[i])
+	}
+	p.close()
+}

@@ -1,0 +1,218 @@
+// Package objectives turns documents into plans: what the network sees and what the loss asks. An objective is pure CPU
+// logic, one file each; it never touches a device, and everything it draws is a function of (seed, epoch, document), so
+// a plan does not depend on how documents were packed, on workers, or on what came before.
+package objectives
+
+import (
+	"fmt"
+
+	"palimpsest/kernels"
+	"palimpsest/kernels/philox"
+)
+
+// Document is a document, or the piece of one that fits a segment.
+type Document struct {
+	ID     int64
+	Epoch  uint32
+	Offset int     // of Tokens in the whole document
+	Tokens []int32 // not to be changed
+	Planes map[string][]byte
+}
+
+// Vocabulary is what objectives need to know of the tokenizer. Special ids are -1 where there is none.
+type Vocabulary struct {
+	Size                int
+	BOS, EOS, Pad, Mask int32
+	Special             func(id int32) bool // never masked, never drawn as a replacement
+	WordStart           func(id int32) bool // the token begins a word
+}
+
+// Head names of the model that terms refer to.
+const HeadLM = "lm"
+
+// Kind is what a term asks of its rows.
+type Kind uint8
+
+// CrossEntropy is the row-weighted cross-entropy of kernels.CrossEntropy.
+const (
+	CrossEntropy Kind = iota + 1
+)
+
+// Term is one loss over some rows of the plan: sum over rows of Weights[r]*loss_r, divided by Den.
+type Term struct {
+	Name    string // in logs
+	Kind    Kind
+	Head    string
+	Rows    []int32   // rows of Plan.Tokens whose hidden state the head reads
+	Offsets []int32   // rows of segment s are Rows[Offsets[s]:Offsets[s+1]]
+	Targets []int32   // [len(Rows)]
+	Weights []float32 // [len(Rows)]; nil: all 1
+	Share   float64   // factor of the whole term in the loss, 1 when it is the only one
+	Den     float64   // denominator, of the whole update: SetDenominators
+	Options LossOptions
+}
+
+// LossOptions are the switches of the row loss.
+type LossOptions struct {
+	Smoothing, ZLoss, Focal float32
+	DFT                     bool
+}
+
+// Plan is one micro-batch: packed tokens, who sees whom, and the terms of the loss.
+type Plan struct {
+	Tokens         []int32 // [N] as the network sees them
+	OriginalTokens []int32 // [N] before masking
+	Pos            []int32 // [N,2] positions on two axes; ordinary models use the first
+	Segments       []kernels.Segment
+	Terms          []Term
+	NeedsReference bool // a frozen reference model must run over the same plan
+	Documents      []int64
+}
+
+// Reset empties a plan and keeps its memory.
+func (p *Plan) Reset() {
+	p.Tokens, p.OriginalTokens, p.Pos = p.Tokens[:0], p.OriginalTokens[:0], p.Pos[:0]
+	p.Segments, p.Documents = p.Segments[:0], p.Documents[:0]
+	p.Terms = p.Terms[:0]
+	p.NeedsReference = false
+}
+
+// Rows returns the number of loss rows of all terms.
+func (p *Plan) Rows() int {
+	n := 0
+	for i := range p.Terms {
+		n += len(p.Terms[i].Rows)
+	}
+	return n
+}
+
+// term returns the term of that name, making it at its first use. Terms of a plan are in the order of first use.
+func (p *Plan) term(name string, kind Kind, head string, share float64) *Term {
+	for i := range p.Terms {
+		if p.Terms[i].Name == name {
+			return &p.Terms[i]
+		}
+	}
+	if len(p.Terms) < cap(p.Terms) { // take over the memory of a term from before Reset
+		p.Terms = p.Terms[:len(p.Terms)+1]
+	} else {
+		p.Terms = append(p.Terms, Term{})
+	}
+	t := &p.Terms[len(p.Terms)-1]
+	*t = Term{Name: name, Kind: kind, Head: head, Share: share,
+		Rows: t.Rows[:0], Offsets: t.Offsets[:0], Targets: t.Targets[:0], Weights: t.Weights[:0]}
+	for range len(p.Segments) { // segments before this term's first one have no rows of it
+		t.Offsets = append(t.Offsets, 0)
+	}
+	return t
+}
+
+// segment appends a document's tokens as one segment and returns its first row. Positions count from the segment's start.
+func (p *Plan) segment(doc Document, mask kernels.Mask) int {
+	start := len(p.Tokens)
+	p.Tokens = append(p.Tokens, doc.Tokens...)
+	p.OriginalTokens = append(p.OriginalTokens, doc.Tokens...)
+	for i := range doc.Tokens {
+		p.Pos = append(p.Pos, int32(i), 0)
+	}
+	p.Segments = append(p.Segments, kernels.Segment{Start: int32(start), End: int32(len(p.Tokens)), Mask: mask})
+	p.Documents = append(p.Documents, doc.ID)
+	return start
+}
+
+// close ends a document: every term's offsets get their entry for its segment.
+func (p *Plan) close() {
+	for i := range p.Terms {
+		t := &p.Terms[i]
+		for len(t.Offsets) <= len(p.Segments) {
+			t.Offsets = append(t.Offsets, int32(len(t.Rows)))
+		}
+	}
+}
+
+// SetDenominators gives every term of an update's plans the count that its loss is divided by: the sum of the row weights of all terms
+// of that name over all micro-batches. A term without any weight gets 1, so that it adds nothing.
+func SetDenominators(plans []*Plan) {
+	total := map[string]float64{}
+	for _, p := range plans {
+		for i := range p.Terms {
+			total[p.Terms[i].Name] += p.Terms[i].weight()
+		}
+	}
+	for _, p := range plans {
+		for i := range p.Terms {
+			t := &p.Terms[i]
+			if t.Den = total[t.Name]; t.Den == 0 {
+				t.Den = 1
+			}
+		}
+	}
+}
+
+// weight is the sum of the row weights.
+func (t *Term) weight() float64 {
+	if len(t.Weights) == 0 {
+		return float64(len(t.Rows))
+	}
+	sum := 0.0
+	for _, w := range t.Weights {
+		sum += float64(w)
+	}
+	return sum
+}
+
+// Check reports the first inconsistency of a plan with a model of that vocabulary and context length. The trainer checks
+// every plan, since a bad index would reach unchecked memory.
+func (p *Plan) Check(vocab, context int) error {
+	n := len(p.Tokens)
+	if len(p.OriginalTokens) != n || len(p.Pos) != 2*n {
+		return fmt.Errorf("plan: %d tokens, %d original tokens, %d positions", n, len(p.OriginalTokens), len(p.Pos)/2)
+	}
+	for i, id := range p.Tokens {
+		if id < 0 || int(id) >= vocab {
+			return fmt.Errorf("plan: token id %d at row %d is outside the vocabulary of %d", id, i, vocab)
+		}
+		if pos := p.Pos[2*i]; pos < 0 || int(pos) >= context {
+			return fmt.Errorf("plan: position %d at row %d is outside the model's context of %d", pos, i, context)
+		}
+	}
+	end := int32(0)
+	for i, s := range p.Segments {
+		if s.Start < end || s.End <= s.Start || int(s.End) > n {
+			return fmt.Errorf("plan: segment %d [%d,%d) overlaps, is empty or ends beyond %d rows", i, s.Start, s.End, n)
+		}
+		end = s.End
+	}
+	for i := range p.Terms {
+		t := &p.Terms[i]
+		if len(t.Targets) != len(t.Rows) || len(t.Weights) != 0 && len(t.Weights) != len(t.Rows) {
+			return fmt.Errorf("plan: term %s has %d rows, %d targets, %d weights", t.Name, len(t.Rows), len(t.Targets), len(t.Weights))
+		}
+		for r, row := range t.Rows {
+			if row < 0 || int(row) >= n {
+				return fmt.Errorf("plan: term %s row %d points at %d of %d", t.Name, r, row, n)
+			}
+			if y := t.Targets[r]; y != kernels.IgnoreTarget && (y < 0 || t.Head == HeadLM && int(y) >= vocab) {
+				return fmt.Errorf("plan: term %s row %d has target %d, outside the vocabulary of %d", t.Name, r, y, vocab)
+			}
+		}
+	}
+	return nil
+}
+
+// Objective turns documents into plans.
+type Objective interface {
+	Name() string
+	// Cost returns how many packed rows a document of n tokens takes.
+	Cost(n int) int
+	// Plan appends one document to the plan.
+	Plan(doc Document, p *Plan)
+}
+
+// draw is the random source of one document in one epoch; pieces of a document have their own.
+func draw(seed uint64, stream philox.Stream, doc Document) philox.Draw {
+	if doc.Offset > 0 {
+		seed = philox.Derive(seed, uint64(doc.Offset))
+	}
+	return philox.New(seed, stream, uint64(doc.ID), doc.Epoch)
+}
