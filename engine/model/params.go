@@ -196,7 +196,7 @@ func NewWeights(b kernels.Backend, c Config, trainable bool) *Weights {
 		p.Tensor = handle(p.Master, p.Shape)
 	}
 	if c.Positions == "rope" {
-		table := kernels.RopeTable(c.Context, c.headWidth(), 1, c.RopeBase)
+		table := kernels.RopeTable[float64](c.Context, c.headWidth(), 1, c.RopeBase)
 		w.ropeTable = b.Alloc(info.Master, len(table))
 		b.Upload(w.ropeTable, table)
 	}

@@ -1,0 +1,147 @@
+package model
+
+import (
+	"palimpsest/kernels"
+	"palimpsest/objectives"
+)
+
+// Capacity fixes the sizes of a step, so that every buffer is allocated once and a device can capture the step.
+type Capacity struct {
+	Tokens int // N packed tokens
+	Rows   int // R loss rows of all terms
+}
+
+// Step says how one micro-batch is run.
+type Step struct {
+	Dropout float32 // probability, in the residual branches, the embedding and the attention probabilities; 0 in evaluation
+	Seed    uint64
+	Micro   uint32 // number of the micro-batch in the whole run, for dropout
+}
+
+// drop returns the dropout of one site.
+func (s Step) drop(site uint16) kernels.Drop {
+	return kernels.Drop{P: s.Dropout, Seed: s.Seed, Step: s.Micro, Site: site}
+}
+
+// Dropout sites of a block are 4*layer + one of these; the embedding has its own.
+const (
+	siteAttention = iota // probabilities
+	siteAttentionOut
+	siteMLPOut
+	sitesPerBlock        = 4
+	siteEmbed     uint16 = 0xFFFF
+)
+
+// blockActivations are what one block keeps for its backward pass.
+type blockActivations struct {
+	attnSum, mlpSum   kernels.Buf // [N,C] inputs of the two norms
+	attnIn, mlpIn     kernels.Buf // [N,C] outputs of the norms (pre) or inputs of the sub-layers (post)
+	mean1, rstd1      kernels.Buf // [N]
+	mean2, rstd2      kernels.Buf
+	qkv, heads, lse   kernels.Buf // [N,(H+2K)D], [N,HD], [H,N]
+	upPre, upAct, out kernels.Buf // [N,F] or [N,2F] before, [N,F] after the activation; [N,C] of post-norm blocks
+}
+
+// Activations are the buffers of one step of a model on one backend, apart from its weights. Forward, Loss and Backward
+// must follow Load in this order.
+type Activations struct {
+	b      kernels.Backend
+	c      Config
+	cap    Capacity
+	train  bool
+	step   Step
+	plan   *objectives.Plan
+	n      int // live tokens
+	hidden kernels.Buf
+
+	ids, pos kernels.Buf // int32 [N], [N,2]
+	embed    kernels.Buf // [N,C]
+	embedSum kernels.Buf // [N,C] before the embedding's norm
+	em, er   kernels.Buf // its statistics
+	blocks   []blockActivations
+	last     kernels.Buf // [N,C] input of the final norm
+	fm, fr   kernels.Buf
+	final    kernels.Buf // [N,C] output of the final norm
+	delta    kernels.Buf // [N,C] output of the sub-layer at hand
+
+	head    headActivations
+	scalars kernels.Buf // float64: results of the step, see Results
+	terms   []termBuffers
+
+	dres, din, ddelta kernels.Buf // [N,C] gradients: residual stream, sub-layer input, sub-layer output
+	dqkv, dheads      kernels.Buf
+	dup, dact         kernels.Buf
+	dhidden           kernels.Buf
+}
+
+type termBuffers struct{ rows, targets, weights kernels.Buf }
+
+// NewActivations allocates the buffers of a step; those of the backward pass only when train is set.
+func NewActivations(b kernels.Backend, c Config, capacity Capacity, train bool) *Activations {
+	a := &Activations{b: b}
+	a.allocate(c, capacity, train, b.Info().Compute, b.Info().Master, b.Alloc)
+	return a
+}
+
+// MemoryBytes returns what a training step needs: parameters, gradients and two moments, and all activations.
+func MemoryBytes(c Config, capacity Capacity, compute, master kernels.DType) (weights, activations int64) {
+	perParam := 4 * master.Size() // master, gradient, two moments
+	if compute != master {
+		perParam += compute.Size()
+	}
+	var a Activations
+	a.allocate(c, capacity, true, compute, master, func(t kernels.DType, n int) kernels.Buf {
+		activations += int64(t.Size()) * int64(n)
+		return kernels.Buf{}
+	})
+	return NumParams(c) * int64(perParam), activations
+}
+
+func (a *Activations) allocate(c Config, capacity Capacity, train bool, compute, master kernels.DType, alloc func(kernels.DType, int) kernels.Buf) {
+	a.c, a.cap, a.train = c, capacity, train
+	N, C := capacity.Tokens, c.Width
+	row := func(width int) kernels.Buf { return alloc(compute, N*width) }
+	stat := func() kernels.Buf { return alloc(master, N) }
+	a.ids, a.pos = alloc(kernels.I32, N), alloc(kernels.I32, 2*N)
+	a.embed, a.delta = row(C), row(C)
+	if c.EmbedNorm == on {
+		a.embedSum, a.em, a.er = row(C), stat(), stat()
+	}
+	if c.Placement == "pre" {
+		a.last, a.final, a.fm, a.fr = row(C), row(C), stat(), stat()
+	}
+	up := c.FF
+	if c.gated() {
+		up = 2 * c.FF
+	}
+	layers := c.Layers
+	if !train { // nothing is kept from block to block: all of them share one set, but post-norm alternates two
+		layers = min(layers, 2)
+	}
+	for range layers {
+		var l blockActivations
+		l.attnSum, l.mlpSum, l.mlpIn = row(C), row(C), row(C)
+		if c.Placement == "pre" {
+			l.attnIn = row(C)
+		} else {
+			l.out = row(C)
+		}
+		l.mean1, l.rstd1, l.mean2, l.rstd2 = stat(), stat(), stat(), stat()
+		l.qkv, l.heads, l.lse = row(c.qkvWidth()), row(C), alloc(master, c.Heads*N)
+		l.upPre, l.upAct = row(up), row(c.FF)
+		a.blocks = append(a.blocks, l)
+	}
+	a.head.allocate(c, capacity, train, compute, master, alloc)
+	a.scalars = alloc(kernels.F64, scalarCount)
+	for range maxTerms {
+		a.terms = append(a.terms, termBuffers{alloc(kernels.I32, capacity.Rows), alloc(kernels.I32, capacity.Rows), alloc(master, capacity.Rows)})
+	}
+	if train {
+		a.dres, a.din, a.ddelta, a.dhidden = row(C), row(C), row(C), row(C)
+		a.dqkv, a.dheads = row(c.qkvWidth()), row(C)
+		a.dup, a.dact = row(up), row(c.FF)
+	}
+}
+
+// block returns the buffers of layer i.
+func (a *Activations) block(i int) *blockActivations { return &a.blocks[i%len(a.blocks)] }

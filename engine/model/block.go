@@ -1,0 +1,106 @@
+package model
+
+import "palimpsest/kernels"
+
+// A block is attention and MLP with their residual sums and norms. In pre-norm models a sub-layer reads the norm of the
+// residual stream; its sum with the stream is fused with the next norm, so the stream is written once a sub-layer. In
+// post-norm models the norm follows the sum and its output is the stream.
+
+// addNorm is sum = x + dropout(delta), y = norm(sum). Delta absent: y = norm(x).
+func (a *Activations) addNorm(w norm, y, sum, x, delta, mean, rstd kernels.Buf, drop kernels.Drop) {
+	if delta.Absent() {
+		sum = kernels.Buf{}
+	}
+	a.b.AddNorm(kernels.AddNorm{Y: y, Sum: sum, X: x, Delta: delta, Gain: w.gain.master(), Bias: w.bias.master(), Mean: mean, Rstd: rstd,
+		N: a.n, C: a.c.Width, Kind: a.c.normKind(), Eps: float32(a.c.NormEps), Drop: drop})
+}
+
+func (a *Activations) normBackward(w norm, dsum, dy, sum, mean, rstd kernels.Buf, add bool) {
+	a.b.NormBackward(kernels.NormBackward{DSum: dsum, DGain: w.gain.grad(), DBias: w.bias.grad(), DY: dy, Sum: sum, Gain: w.gain.master(), Mean: mean, Rstd: rstd,
+		N: a.n, C: a.c.Width, Kind: a.c.normKind(), Add: add})
+}
+
+// dropped returns the gradient of a sub-layer's output from that of the residual sum: itself, or a masked copy.
+func (a *Activations) dropped(dsum kernels.Buf, d kernels.Drop) kernels.Buf {
+	if d.P == 0 {
+		return dsum
+	}
+	a.b.Dropout(a.ddelta, dsum, a.n, a.c.Width, d)
+	return a.ddelta
+}
+
+func site(layer, place int) uint16 { return uint16(layer*sitesPerBlock + place) }
+
+// forwardPre runs all pre-norm blocks and the final norm over the stream that begins with x and returns the hidden state.
+func (a *Activations) forwardPre(w *Weights, x kernels.Buf) kernels.Buf {
+	stream, delta, drop := x, kernels.Buf{}, kernels.Drop{}
+	for i := range w.blocks {
+		b, l := &w.blocks[i], a.block(i)
+		a.addNorm(b.attnNorm, l.attnIn, l.attnSum, stream, delta, l.mean1, l.rstd1, drop)
+		if !delta.Absent() {
+			stream = l.attnSum
+		}
+		delta, drop = a.delta, a.step.drop(site(i, siteAttentionOut))
+		a.forwardAttention(b, l, i, w.ropeTable, l.attnIn, delta)
+		a.addNorm(b.mlpNorm, l.mlpIn, l.mlpSum, stream, delta, l.mean2, l.rstd2, drop)
+		stream, drop = l.mlpSum, a.step.drop(site(i, siteMLPOut))
+		a.forwardMLP(b, l, l.mlpIn, delta)
+	}
+	a.addNorm(w.finalNorm, a.final, a.last, stream, delta, a.fm, a.fr, drop)
+	return a.final
+}
+
+// backwardPre takes the gradient of the hidden state and returns that of the embedding's output.
+func (a *Activations) backwardPre(w *Weights, dhidden kernels.Buf) kernels.Buf {
+	a.normBackward(w.finalNorm, a.dres, dhidden, a.streamAfter(len(w.blocks)), a.fm, a.fr, false)
+	for i := len(w.blocks) - 1; i >= 0; i-- {
+		b, l := &w.blocks[i], a.block(i)
+		a.backwardMLP(b, l, l.mlpIn, a.dropped(a.dres, a.step.drop(site(i, siteMLPOut))), a.din, false)
+		a.normBackward(b.mlpNorm, a.dres, a.din, l.mlpSum, l.mean2, l.rstd2, true)
+		a.backwardAttention(b, l, i, w.ropeTable, l.attnIn, a.dropped(a.dres, a.step.drop(site(i, siteAttentionOut))), a.din, false)
+		a.normBackward(b.attnNorm, a.dres, a.din, a.streamAfter(i), l.mean1, l.rstd1, true)
+	}
+	return a.dres
+}
+
+// streamAfter returns the residual stream behind the first n pre-norm blocks: what the norm there reads.
+func (a *Activations) streamAfter(n int) kernels.Buf {
+	switch {
+	case n == 0:
+		return a.embed
+	case n == a.c.Layers:
+		return a.last
+	}
+	return a.block(n).attnSum
+}
+
+// forwardPost runs all post-norm blocks over x and returns the hidden state.
+func (a *Activations) forwardPost(w *Weights, x kernels.Buf) kernels.Buf {
+	for i := range w.blocks {
+		b, l := &w.blocks[i], a.block(i)
+		a.forwardAttention(b, l, i, w.ropeTable, x, a.delta)
+		a.addNorm(b.attnNorm, l.mlpIn, l.attnSum, x, a.delta, l.mean1, l.rstd1, a.step.drop(site(i, siteAttentionOut)))
+		a.forwardMLP(b, l, l.mlpIn, a.delta)
+		a.addNorm(b.mlpNorm, l.out, l.mlpSum, l.mlpIn, a.delta, l.mean2, l.rstd2, a.step.drop(site(i, siteMLPOut)))
+		x = l.out
+	}
+	return x
+}
+
+// backwardPost takes the gradient of the hidden state and returns that of the embedding's output.
+func (a *Activations) backwardPost(w *Weights, dhidden kernels.Buf) kernels.Buf {
+	dx, dsum := dhidden, a.dres
+	for i := len(w.blocks) - 1; i >= 0; i-- {
+		b, l := &w.blocks[i], a.block(i)
+		in := a.embed
+		if i > 0 {
+			in = a.block(i - 1).out
+		}
+		a.normBackward(b.mlpNorm, dsum, dx, l.mlpSum, l.mean2, l.rstd2, false)
+		a.backwardMLP(b, l, l.mlpIn, a.dropped(dsum, a.step.drop(site(i, siteMLPOut))), dsum, true)
+		a.normBackward(b.attnNorm, a.din, dsum, l.attnSum, l.mean1, l.rstd1, false)
+		a.backwardAttention(b, l, i, w.ropeTable, in, a.dropped(a.din, a.step.drop(site(i, siteAttentionOut))), a.din, true)
+		dx = a.din
+	}
+	return dx
+}

@@ -1,0 +1,33 @@
+package model
+
+import "palimpsest/kernels"
+
+// The feed-forward sub-layer: down(act(up x)), or down(act(gate) * value) in gated variants, where up's rows are first the
+// gates, then the values.
+
+func (a *Activations) forwardMLP(w *blockWeights, l *blockActivations, in, out kernels.Buf) {
+	c, n, act := a.c, a.n, a.c.activation()
+	if c.gated() {
+		a.b.Linear(l.upPre, in, w.up.weight.compute(), w.up.bias.compute(), kernels.Buf{}, n, c.Width, 2*c.FF, kernels.None)
+		a.b.Gated(l.upAct, l.upPre, n, c.FF, act)
+	} else {
+		a.b.Linear(l.upAct, in, w.up.weight.compute(), w.up.bias.compute(), l.upPre, n, c.Width, c.FF, act)
+	}
+	a.b.Linear(out, l.upAct, w.down.weight.compute(), w.down.bias.compute(), kernels.Buf{}, n, c.FF, c.Width, kernels.None)
+}
+
+// backwardMLP takes dout, the gradient of the sub-layer's output, and writes the gradient of its input to din, or adds it.
+func (a *Activations) backwardMLP(w *blockWeights, l *blockActivations, in, dout, din kernels.Buf, add bool) {
+	c, n, act := a.c, a.n, a.c.activation()
+	a.b.LinearBackwardWeight(w.down.weight.grad(), w.down.bias.grad(), dout, l.upAct, n, c.FF, c.Width)
+	up := c.FF
+	if c.gated() {
+		up = 2 * c.FF
+		a.b.LinearBackwardInput(a.dact, dout, w.down.weight.compute(), kernels.Buf{}, n, c.FF, c.Width, kernels.None, false)
+		a.b.GatedBackward(a.dup, a.dact, l.upPre, n, c.FF, act)
+	} else {
+		a.b.LinearBackwardInput(a.dup, dout, w.down.weight.compute(), l.upPre, n, c.FF, c.Width, act, false)
+	}
+	a.b.LinearBackwardWeight(w.up.weight.grad(), w.up.bias.grad(), a.dup, in, n, c.Width, up)
+	a.b.LinearBackwardInput(din, a.dup, w.up.weight.compute(), kernels.Buf{}, n, c.Width, up, kernels.None, add)
+}

@@ -1,0 +1,154 @@
+package model
+
+import (
+	"fmt"
+
+	"palimpsest/kernels"
+	"palimpsest/objectives"
+)
+
+// Results of the micro-batches since ResetResults lie in one float64 buffer on the device: the guard that the optimiser
+// reads (first the sum of squares of all gradients, then the summed losses), then sums of loss, nll and hits by term.
+const (
+	scalarGuard    = 0
+	maxTerms       = 4
+	scalarsPerTerm = 3
+	scalarTerms    = 1
+	scalarCount    = scalarTerms + maxTerms*scalarsPerTerm
+)
+
+// TermResult is what one term gave since ResetResults: sums over its rows.
+type TermResult struct {
+	Name            string
+	Loss, NLL, Hits float64
+}
+
+// Load takes a checked plan as the next micro-batch. The plan must stay unchanged until the step is done.
+func (a *Activations) Load(p *objectives.Plan, step Step) error {
+	if n := len(p.Tokens); n > a.cap.Tokens {
+		return fmt.Errorf("model: a plan of %d tokens exceeds the capacity of %d", n, a.cap.Tokens)
+	}
+	if len(p.Terms) > maxTerms {
+		return fmt.Errorf("model: a plan of %d terms; at most %d are possible", len(p.Terms), maxTerms)
+	}
+	a.plan, a.n, a.step = p, len(p.Tokens), step
+	a.b.Upload(a.ids, p.Tokens)
+	a.b.Upload(a.pos, p.Pos)
+	for i := range p.Terms {
+		t := &p.Terms[i]
+		if len(t.Rows) > a.cap.Rows {
+			return fmt.Errorf("model: term %s has %d loss rows, the capacity is %d", t.Name, len(t.Rows), a.cap.Rows)
+		}
+		if t.Head != objectives.HeadLM || t.Kind != objectives.CrossEntropy {
+			return fmt.Errorf("model: term %s asks for head %q and kind %d, which this model does not have", t.Name, t.Head, t.Kind)
+		}
+		a.b.Upload(a.terms[i].rows, t.Rows)
+		a.b.Upload(a.terms[i].targets, t.Targets)
+		a.b.Upload(a.terms[i].weights, t.Weights)
+	}
+	return nil
+}
+
+// Forward computes the hidden state of the loaded plan.
+func (a *Activations) Forward(w *Weights) {
+	x := a.forwardEmbed(w)
+	if a.c.Placement == "pre" {
+		a.hidden = a.forwardPre(w, x)
+	} else {
+		a.hidden = a.forwardPost(w, x)
+	}
+}
+
+// Loss runs the heads over the rows of every term and adds to the results. With gradient, the gradient of the hidden
+// state is ready for Backward and the heads' weights have theirs.
+func (a *Activations) Loss(w *Weights, gradient bool) {
+	if gradient {
+		a.b.Zero(a.dhidden.Slice(0, a.n*a.c.Width))
+	}
+	for i := range a.plan.Terms {
+		a.crossEntropy(w, i, &a.plan.Terms[i], gradient)
+	}
+}
+
+// Backward adds the gradients of all other parameters to Weights.Grad.
+func (a *Activations) Backward(w *Weights) {
+	dx := kernels.Buf{}
+	if a.c.Placement == "pre" {
+		dx = a.backwardPre(w, a.dhidden)
+	} else {
+		dx = a.backwardPost(w, a.dhidden)
+	}
+	a.backwardEmbed(w, dx)
+}
+
+// ResetResults begins an update or an evaluation.
+func (a *Activations) ResetResults() { a.b.Zero(a.scalars) }
+
+// Guard puts the sum of squares of all gradients beside the summed losses and returns the buffer that
+// kernels.AdamW checks: the update is dropped when any of these is not finite.
+func (a *Activations) Guard(w *Weights) kernels.Buf {
+	a.b.SumSquares(a.scalars, scalarGuard, w.Grad, w.Grad.Len(), false)
+	return a.scalars
+}
+
+// Results waits for the device and returns the sum of squares of the gradients (0 without Guard) and the sums of every
+// term since ResetResults. names are the terms in the order of the plans.
+func (a *Activations) Results(names []string) (gradSquares float64, terms []TermResult, err error) {
+	var values [scalarCount]float64
+	a.b.Download(values[:], a.scalars)
+	if err := a.b.Sync(); err != nil {
+		return 0, nil, err
+	}
+	for i, name := range names {
+		v := values[scalarTerms+i*scalarsPerTerm:]
+		terms = append(terms, TermResult{name, v[0], v[1], v[2]})
+	}
+	return values[scalarGuard], terms, nil
+}
+
+// Logits calls f with the logits of some rows of the hidden state that Forward left, one row at a time, in order. The
+// slice is valid during the call.
+func (a *Activations) Logits(w *Weights, rows []int32, f func(i int, logits []float32)) error {
+	V := int(a.c.Vocab)
+	host := make([]float32, min(len(rows), a.head.chunk)*V)
+	for from := 0; from < len(rows); from += a.head.chunk {
+		to := min(from+a.head.chunk, len(rows))
+		n := to - from
+		a.b.Upload(a.terms[0].rows, rows[from:to])
+		a.b.GatherRows(a.head.h, a.hidden, a.terms[0].rows, n, a.c.Width)
+		a.forwardHead(w, n)
+		a.b.Download(host, a.head.logits.Slice(0, n*V))
+		if err := a.b.Sync(); err != nil {
+			return err
+		}
+		for i := range n {
+			f(from+i, host[i*V:(i+1)*V])
+		}
+	}
+	return nil
+}
+
+// FLOPs of one step on a plan, forward and backward (three times the forward), by the usual rule: 2 a weight and row for
+// every product of the body, 2 a head weight and loss row, 4 D a head and pair of tokens that attend (half the pairs of
+// causal segments).
+func FLOPs(c Config, p *objectives.Plan) float64 {
+	C, D := float64(c.Width), float64(c.headWidth())
+	up := 1.0
+	if c.gated() {
+		up = 2
+	}
+	perToken := float64(c.Layers) * 2 * (C*float64(c.qkvWidth()) + C*C + (up+1)*C*float64(c.FF))
+	pairs := 0.0
+	for _, s := range p.Segments {
+		n := float64(s.End - s.Start)
+		if s.Mask == kernels.Causal {
+			n *= 0.5
+		}
+		pairs += n * float64(s.End-s.Start)
+	}
+	perRow := 2 * C * float64(c.Vocab)
+	if c.Transform == on {
+		perRow += 2 * C * C
+	}
+	return 3 * (perToken*float64(len(p.Tokens)) + float64(c.Layers)*4*D*float64(c.Heads)*pairs + perRow*float64(p.Rows()))
+}

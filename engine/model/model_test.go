@@ -1,0 +1,265 @@
+package model
+
+import (
+	"fmt"
+	"math"
+	"testing"
+
+	"palimpsest/kernels"
+	"palimpsest/kernels/philox"
+	"palimpsest/objectives"
+)
+
+// variants cover every choice of the configuration at a size where float64 finite differences take milliseconds.
+func variants() map[string]Config {
+	small := func(c Config) Config {
+		c.Vocab, c.Layers, c.Context = 11, max(2, c.Layers), 16
+		if c.Width == 0 {
+			c.Width, c.Heads, c.FF = 8, 2, 12
+		}
+		c.InitStd = 0.3
+		return c
+	}
+	return map[string]Config{
+		"gpt2":          small(Config{MLP: "gelu_tanh", Positions: "learned"}),
+		"llama":         small(Config{Norm: "rmsnorm", MLP: "swiglu", Positions: "rope", Bias: off, Tied: off}),
+		"llama grouped": small(Config{Norm: "rmsnorm", MLP: "swiglu", Positions: "rope", Bias: off, Width: 16, Heads: 4, KVHeads: 2, FF: 8}),
+		"bert":          small(Config{Placement: "post", EmbedNorm: on, Types: 2, Transform: on, HeadBias: on, MLP: "gelu"}),
+		"post rope":     small(Config{Placement: "post", Positions: "rope", MLP: "geglu", Layers: 3}),
+		"one layer":     small(Config{Layers: 1, Positions: "none", HeadBias: on}),
+	}
+}
+
+func resolved(t *testing.T, c Config) Config {
+	t.Helper()
+	c, problems := c.Resolve(int(c.Vocab))
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	return c
+}
+
+// testPlan packs a causal, a bidirectional, and a one-token segment, with weights on some rows.
+func testPlan() *objectives.Plan {
+	s := objectives.Settings{Seed: 3, Mask: objectives.Mask{P: 0.5, Unit: "token", Replace: [3]float64{0.6, 0.2, 0.2}},
+		Vocabulary: objectives.Vocabulary{Size: 11, BOS: 0, EOS: 1, Pad: -1, Mask: 2, Special: func(id int32) bool { return id < 3 }}}
+	clm, _ := objectives.New("clm", s)
+	mlm, _ := objectives.New("mlm", s)
+	p := new(objectives.Plan)
+	d := philox.New(1, philox.StreamTest, 0, 0)
+	for i, n := range []int{5, 1, 6} {
+		tokens := make([]int32, n)
+		for j := range tokens {
+			tokens[j] = int32(3 + d.IntN(8))
+		}
+		objective := []objectives.Objective{clm, clm, mlm}[i]
+		objective.Plan(objectives.Document{ID: int64(i), Tokens: tokens}, p)
+	}
+	p.Terms[1].Weights = make([]float32, len(p.Terms[1].Rows))
+	for i := range p.Terms[1].Weights {
+		p.Terms[1].Weights[i] = float32(i) * 0.5
+	}
+	p.Terms[0].Options.ZLoss, p.Terms[1].Options.Smoothing = 0.01, 0.1
+	p.Terms[0].Share = 0.7
+	objectives.SetDenominators([]*objectives.Plan{p})
+	return p
+}
+
+type fixture struct {
+	b    kernels.Backend
+	w    *Weights
+	a    *Activations
+	plan *objectives.Plan
+	step Step
+}
+
+func newFixture(t *testing.T, b kernels.Backend, c Config, dropout float32, train bool) *fixture {
+	c = resolved(t, c)
+	f := &fixture{b: b, w: NewWeights(b, c, true), a: NewActivations(b, c, Capacity{Tokens: 14, Rows: 14}, train), plan: testPlan(),
+		step: Step{Dropout: dropout, Seed: 5, Micro: 2}}
+	f.w.Init(b, 7)
+	return f
+}
+
+func (f *fixture) forward(t *testing.T, gradient bool) float64 {
+	t.Helper()
+	if err := f.plan.Check(int(f.w.Config.Vocab), f.w.Config.Context); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.a.Load(f.plan, f.step); err != nil {
+		t.Fatal(err)
+	}
+	f.a.ResetResults()
+	f.a.Forward(f.w)
+	f.a.Loss(f.w, gradient)
+	_, terms, err := f.a.Results([]string{"clm", "mlm"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	loss := 0.0
+	for i, r := range terms {
+		loss += f.plan.Terms[i].Share * r.Loss / f.plan.Terms[i].Den
+	}
+	return loss
+}
+
+// The whole backward pass against central differences in float64, for every parameter of every variant, with and without
+// dropout (whose mask is a function of its site, so it is the same at both points).
+func TestGradientsOfEveryParameter(t *testing.T) {
+	const h = 1e-5
+	for name, c := range variants() {
+		for _, dropout := range []float32{0, 0.3} {
+			t.Run(fmt.Sprintf("%s dropout %g", name, dropout), func(t *testing.T) {
+				f := newFixture(t, kernels.NewRef64(), c, dropout, true)
+				f.forward(t, true)
+				f.a.Backward(f.w)
+				for _, p := range f.w.Params {
+					grad, value := kernels.View[float64](p.Grad), kernels.View[float64](p.Master)
+					any := false
+					for e := 0; e < len(value); e += 1 + len(value)/7 { // a sample of every tensor
+						x := value[e]
+						value[e] = x + h
+						up := f.forward(t, false)
+						value[e] = x - h
+						down := f.forward(t, false)
+						value[e] = x
+						// Truncation of the difference is h^2 = 1e-10 times a third derivative of order one, rounding 1e-16/h = 1e-11.
+						want := (up - down) / (2 * h)
+						if diff := math.Abs(grad[e] - want); diff > 1e-7*(1+math.Abs(want)) {
+							t.Errorf("%s[%d]: gradient %.12g, difference %.12g", p.Name, e, grad[e], want)
+						}
+						any = any || grad[e] != 0
+					}
+					if !any && p.Name != "embed.types.weight" && p.Name != "layers.0.attention.qkv.bias" {
+						t.Logf("%s: all sampled gradients are zero", p.Name)
+					}
+				}
+			})
+		}
+	}
+}
+
+// Every implementation computes the same loss and gradients as the float64 oracle.
+func TestBackendsAgree(t *testing.T) {
+	for name, c := range variants() {
+		want := newFixture(t, kernels.NewRef64(), c, 0.2, true)
+		wantLoss := want.forward(t, true)
+		want.a.Backward(want.w)
+		got := newFixture(t, cpu(t), c, 0.2, true)
+		gotLoss := got.forward(t, true)
+		got.a.Backward(got.w)
+		if math.Abs(gotLoss-wantLoss) > 2e-5*math.Abs(wantLoss) {
+			t.Errorf("%s: loss %g, oracle %g", name, gotLoss, wantLoss)
+		}
+		for i, p := range got.w.Params {
+			g, w := kernels.View[float32](p.Grad), kernels.View[float64](want.w.Params[i].Grad)
+			scale := 0.0
+			for _, v := range w {
+				scale = max(scale, math.Abs(v))
+			}
+			for e := range g { // float32 sums through the whole depth: relative to the tensor's largest gradient
+				if diff := math.Abs(float64(g[e]) - w[e]); diff > 1e-4*scale+2e-6 {
+					t.Errorf("%s: %s[%d] gradient %g, oracle %g (largest %g)", name, p.Name, e, g[e], w[e], scale)
+					break
+				}
+			}
+		}
+	}
+}
+
+func cpu(t *testing.T) kernels.Backend {
+	t.Helper()
+	b, err := kernels.Open("cpu", 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Close)
+	return b
+}
+
+// Buffers without a backward pass are shared between layers; that must not change the result.
+func TestEvaluationEqualsTrainingForward(t *testing.T) {
+	for name, c := range variants() {
+		c.Layers = 5
+		train, eval := newFixture(t, kernels.NewRef64(), c, 0, true), newFixture(t, kernels.NewRef64(), c, 0, false)
+		if a, b := train.forward(t, true), eval.forward(t, false); a != b {
+			t.Errorf("%s: loss %v in training, %v in evaluation", name, a, b)
+		}
+	}
+}
+
+// A document's hidden state does not depend on what it is packed with.
+func TestPackingDoesNotLeak(t *testing.T) {
+	for name, c := range variants() {
+		f := newFixture(t, kernels.NewRef64(), c, 0, false)
+		f.forward(t, false)
+		C := f.w.Config.Width
+		packed := append([]float64(nil), kernels.View[float64](f.a.hidden)[6*C:12*C]...)
+		alone := new(objectives.Plan)
+		alone.Tokens, alone.OriginalTokens, alone.Pos = f.plan.Tokens[6:], f.plan.OriginalTokens[6:], f.plan.Pos[12:]
+		alone.Segments = []kernels.Segment{{Start: 0, End: 6, Mask: kernels.Bidirectional}}
+		f.plan = alone
+		f.forward(t, false)
+		for i, v := range kernels.View[float64](f.a.hidden)[:6*C] {
+			if math.Abs(v-packed[i]) > 1e-12 {
+				t.Fatalf("%s: element %d is %g alone, %g packed", name, i, v, packed[i])
+			}
+		}
+	}
+}
+
+func TestMemoryEstimateEqualsAllocations(t *testing.T) {
+	c := resolved(t, variants()["bert"])
+	counting := &countingBackend{Backend: kernels.NewRef32()}
+	NewWeights(counting, c, true)
+	weights := counting.bytes
+	counting.bytes = 0
+	NewActivations(counting, c, Capacity{Tokens: 100, Rows: 30}, true)
+	wantWeights, wantActivations := MemoryBytes(c, Capacity{Tokens: 100, Rows: 30}, kernels.F32, kernels.F32)
+	if counting.bytes != wantActivations {
+		t.Errorf("activations: %d bytes allocated, %d predicted", counting.bytes, wantActivations)
+	}
+	// Two moments are the optimiser's; tensors are aligned to 64 bytes.
+	if 2*weights < wantWeights || 2*weights > wantWeights+int64(64*4*100) {
+		t.Errorf("weights and gradients: %d bytes allocated, %d predicted with moments", weights, wantWeights)
+	}
+}
+
+type countingBackend struct {
+	kernels.Backend
+	bytes int64
+}
+
+func (c *countingBackend) Alloc(t kernels.DType, n int) kernels.Buf {
+	c.bytes += int64(t.Size()) * int64(n)
+	return c.Backend.Alloc(t, n)
+}
+
+func TestLoadRefusesWhatDoesNotFit(t *testing.T) {
+	c := resolved(t, variants()["gpt2"])
+	b := kernels.NewRef32()
+	a := NewActivations(b, c, Capacity{Tokens: 8, Rows: 14}, false)
+	if a.Load(testPlan(), Step{}) == nil {
+		t.Error("12 tokens in a capacity of 8")
+	}
+	p := testPlan()
+	p.Terms[0].Head = "entities"
+	if NewActivations(b, c, Capacity{Tokens: 14, Rows: 14}, false).Load(p, Step{}) == nil {
+		t.Error("a term on a head that the model does not have")
+	}
+}
+
+func TestTensorsAreHandlesOverTheParameters(t *testing.T) {
+	c := resolved(t, variants()["llama"])
+	b := kernels.NewRef32()
+	w := NewWeights(b, c, true)
+	w.Init(b, 1)
+	p := w.ByName("layers.1.mlp.up.weight")
+	if s := p.Tensor.Shape(); s[0] != 24 || s[1] != 8 {
+		t.Errorf("shape %v", s)
+	}
+	p.Tensor.Data().([]float32)[3] = 42
+	if kernels.View[float32](p.Master)[3] != 42 {
+		t.Error("the tensor does not share the parameter's memory")
+	}
+}
