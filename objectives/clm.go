@@ -8,11 +8,22 @@ type clm struct{ Settings }
 func (c *clm) Name() string   { return "clm" }
 func (c *clm) Cost(n int) int { return n }
 
+// Begin empties the plan and declares its one term.
+func (c *clm) Begin(p *Plan) {
+	p.Reset()
+	c.term(p)
+}
+
+func (c *clm) term(p *Plan) *Term {
+	t := p.term("clm", CrossEntropy, HeadLM, 1)
+	t.Options = c.Loss
+	return t
+}
+
 // Plan appends a causal segment. The last token of a segment has no target: labels never cross a border.
 func (c *clm) Plan(doc Document, p *Plan) {
 	start := p.segment(doc, kernels.Causal)
-	t := p.term("clm", CrossEntropy, HeadLM, 1)
-	t.Options = c.Loss
+	t := c.term(p)
 	for i := 1; i < len(doc.Tokens); i++ {
 		t.Rows = append(t.Rows, int32(start+i-1))
 		t.Targets = append(t.Targets, doc.Tokens[i])

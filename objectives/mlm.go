@@ -36,12 +36,23 @@ func newMLM(s Settings) (*mlm, error) {
 func (m *mlm) Name() string   { return "mlm" }
 func (m *mlm) Cost(n int) int { return n }
 
+// Begin empties the plan and declares its one term.
+func (m *mlm) Begin(p *Plan) {
+	p.Reset()
+	m.term(p)
+}
+
+func (m *mlm) term(p *Plan) *Term {
+	t := p.term("mlm", CrossEntropy, HeadLM, 1)
+	t.Options = m.Loss
+	return t
+}
+
 // Plan appends a bidirectional segment with its selected tokens replaced; the loss asks for the originals. Special
 // tokens are never selected.
 func (m *mlm) Plan(doc Document, p *Plan) {
 	start := p.segment(doc, kernels.Bidirectional)
-	t := p.term("mlm", CrossEntropy, HeadLM, 1)
-	t.Options = m.Loss
+	t := m.term(p)
 	d := draw(m.Seed, philox.StreamMask, doc)
 
 	eligible := 0

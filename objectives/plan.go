@@ -205,6 +205,8 @@ type Objective interface {
 	Name() string
 	// Cost returns how many packed rows a document of n tokens takes.
 	Cost(n int) int
+	// Begin empties a plan and declares the objective's terms, so that all plans of an update have them in the same order.
+	Begin(p *Plan)
 	// Plan appends one document to the plan.
 	Plan(doc Document, p *Plan)
 }

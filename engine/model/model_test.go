@@ -115,7 +115,6 @@ func TestGradientsOfEveryParameter(t *testing.T) {
 				f.a.Backward(f.w)
 				for _, p := range f.w.Params {
 					grad, value := kernels.View[float64](p.Grad), kernels.View[float64](p.Master)
-					any := false
 					for e := 0; e < len(value); e += 1 + len(value)/7 { // a sample of every tensor
 						x := value[e]
 						value[e] = x + h
@@ -128,10 +127,6 @@ func TestGradientsOfEveryParameter(t *testing.T) {
 						if diff := math.Abs(grad[e] - want); diff > 1e-7*(1+math.Abs(want)) {
 							t.Errorf("%s[%d]: gradient %.12g, difference %.12g", p.Name, e, grad[e], want)
 						}
-						any = any || grad[e] != 0
-					}
-					if !any && p.Name != "embed.types.weight" && p.Name != "layers.0.attention.qkv.bias" {
-						t.Logf("%s: all sampled gradients are zero", p.Name)
 					}
 				}
 			})
@@ -145,7 +140,7 @@ func TestBackendsAgree(t *testing.T) {
 		want := newFixture(t, kernels.NewRef64(), c, 0.2, true)
 		wantLoss := want.forward(t, true)
 		want.a.Backward(want.w)
-		got := newFixture(t, cpu(t), c, 0.2, true)
+		got := newFixture(t, cpuBackend(t), c, 0.2, true)
 		gotLoss := got.forward(t, true)
 		got.a.Backward(got.w)
 		if math.Abs(gotLoss-wantLoss) > 2e-5*math.Abs(wantLoss) {
@@ -167,7 +162,7 @@ func TestBackendsAgree(t *testing.T) {
 	}
 }
 
-func cpu(t *testing.T) kernels.Backend {
+func cpuBackend(t *testing.T) kernels.Backend {
 	t.Helper()
 	b, err := kernels.Open("cpu", 2)
 	if err != nil {
@@ -198,8 +193,10 @@ func TestPackingDoesNotLeak(t *testing.T) {
 		alone := new(objectives.Plan)
 		alone.Tokens, alone.OriginalTokens, alone.Pos = f.plan.Tokens[6:], f.plan.OriginalTokens[6:], f.plan.Pos[12:]
 		alone.Segments = []kernels.Segment{{Start: 0, End: 6, Mask: kernels.Bidirectional}}
-		f.plan = alone
-		f.forward(t, false)
+		if err := f.a.Load(alone, f.step); err != nil {
+			t.Fatal(err)
+		}
+		f.a.Forward(f.w)
 		for i, v := range kernels.View[float64](f.a.hidden)[:6*C] {
 			if math.Abs(v-packed[i]) > 1e-12 {
 				t.Fatalf("%s: element %d is %g alone, %g packed", name, i, v, packed[i])

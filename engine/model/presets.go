@@ -32,8 +32,8 @@ var presets = map[string]Config{
 	"bert-large":  bert(24, 1024, 16),
 
 	// For a CPU: rotary positions and pre-norm, which learn quickly at small size.
-	"tiny":  cpu(4, 256, 4),
-	"small": cpu(8, 512, 8),
+	"tiny":  forCPU(4, 256, 4),
+	"small": forCPU(8, 512, 8),
 }
 
 // PresetNames lists the presets in order.
@@ -54,7 +54,7 @@ func bert(layers, width, heads int) Config {
 		Placement: "post", Positions: "learned", MLP: "gelu", Bias: on, Tied: on, EmbedNorm: on, Types: 2, Transform: on, HeadBias: on, InitStd: 0.02}
 }
 
-func cpu(layers, width, heads int) Config {
+func forCPU(layers, width, heads int) Config {
 	return Config{Layers: layers, Width: width, Heads: heads, KVHeads: heads, FF: 4 * width, Context: 512, Norm: "layernorm", NormEps: 1e-5,
 		Placement: "pre", Positions: "rope", RopeBase: 10000, MLP: "gelu_tanh", Bias: on, Tied: on, EmbedNorm: off, Transform: off, HeadBias: on, InitStd: 0.02}
 }
