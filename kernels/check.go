@@ -42,7 +42,7 @@ func (c opCheck) fail(format string, args ...any) {
 	panic("kernels: " + c.op + ": " + fmt.Sprintf(format, args...))
 }
 
-// dim checks sizes given as pairs of name and value.
+// dims checks sizes given as pairs of name and value.
 func (c opCheck) dims(least int, pairs ...any) {
 	for i := 0; i < len(pairs); i += 2 {
 		if n := pairs[i+1].(int); n < least {
@@ -454,6 +454,9 @@ func (a AdamW) check() {
 	if !(a.Correction1 > 0) || !(a.Correction2 > 0) {
 		c.fail("corrections %g and %g, want both above 0", a.Correction1, a.Correction2)
 	}
+	if !(a.Eps > 0) {
+		c.fail("Eps = %g, want it above 0", a.Eps)
+	}
 	if !(a.Clip >= 0) || !(a.GradScale >= 0) {
 		c.fail("Clip = %g and GradScale = %g, want both at least 0", a.Clip, a.GradScale)
 	}
@@ -475,6 +478,16 @@ func checkPositions(op string, pos []int32, n, axes, bound int) {
 			if v := pos[2*i+axis]; v < 0 || int(v) >= bound {
 				panic(fmt.Sprintf("kernels: %s: position %d of row %d is %d, want it in [0,%d)", op, axis, i, v, bound))
 			}
+		}
+	}
+}
+
+// checkTargets panics unless every target of a cross-entropy is a class or IgnoreTarget; ValidateCrossEntropy says the same
+// as an error.
+func checkTargets(targets []int32, V int) {
+	for r, y := range targets {
+		if y != IgnoreTarget && (y < 0 || int(y) >= V) {
+			panic(fmt.Sprintf("kernels: CrossEntropy: target %d of row %d, want it in [0,%d) or %d", y, r, V, IgnoreTarget))
 		}
 	}
 }

@@ -53,3 +53,14 @@ func dropoutRef[T refFloat](y, x []T, n, C int, d Drop) {
 		}
 	}
 }
+
+// attentionFactor is factor for a probability of attention.
+func (d Drop) attentionFactor(head, query, key int) float64 {
+	switch {
+	case d.threshold() == 0:
+		return 1
+	case d.keepAttention(head, query, key):
+		return d.keepScale()
+	}
+	return 0
+}
