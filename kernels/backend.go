@@ -230,7 +230,7 @@ const IgnoreTarget = -100
 type CrossEntropy struct {
 	Logits, Targets, Weights, NLL, Loss, Hit Buf // Targets int32; the rest Master, Logits Compute
 	R, V                                     int
-	Smoothing, ZLoss, Focal                  float32
+	Smoothing, ZLoss, Focal                  float64
 	DFT                                      bool
 	Grad                                     bool
 	GradScale                                float64

@@ -75,17 +75,17 @@ func (s lossRow) loss(a CrossEntropy) float64 {
 	base := s.nll
 	switch {
 	case a.Smoothing != 0:
-		eps := float64(a.Smoothing)
+		eps := a.Smoothing
 		base = (1-eps)*s.nll + eps*(s.lse-s.mean)
 	case a.Focal != 0:
-		base = math.Pow(-math.Expm1(-s.nll), float64(a.Focal)) * s.nll
+		base = math.Pow(-math.Expm1(-s.nll), a.Focal) * s.nll
 	case a.DFT && s.nll < math.Inf(1):
 		base = math.Exp(-s.nll) * s.nll
 	case a.DFT: // p*log(p) tends to 0
 		base = 0
 	}
 	if a.ZLoss != 0 {
-		base += float64(a.ZLoss) * s.lse * s.lse
+		base += a.ZLoss * s.lse * s.lse
 	}
 	return base
 }
@@ -100,13 +100,13 @@ func (s lossRow) gradient(z float64, target bool, a CrossEntropy) float64 {
 	}
 	switch {
 	case a.Smoothing != 0:
-		eps := float64(a.Smoothing)
+		eps := a.Smoothing
 		d = p - eps/float64(a.V)
 		if target {
 			d -= 1 - eps
 		}
 	case a.Focal != 0:
-		g, miss, hit := float64(a.Focal), -math.Expm1(-s.nll), math.Exp(-s.nll)
+		g, miss, hit := a.Focal, -math.Expm1(-s.nll), math.Exp(-s.nll)
 		factor := math.Pow(miss, g)
 		if miss > 0 && hit > 0 { // otherwise the second term tends to 0
 			factor += g * math.Pow(miss, g-1) * hit * s.nll
@@ -116,7 +116,7 @@ func (s lossRow) gradient(z float64, target bool, a CrossEntropy) float64 {
 		d *= math.Exp(-s.nll)
 	}
 	if a.ZLoss != 0 {
-		d += 2 * float64(a.ZLoss) * s.lse * p
+		d += 2 * a.ZLoss * s.lse * p
 	}
 	return d
 }

@@ -10,7 +10,7 @@ import (
 // name the row.
 
 // validateLossOptions checks the options of a cross-entropy.
-func validateLossOptions(smoothing, zloss, focal float32, dft bool) error {
+func validateLossOptions(smoothing, zloss, focal float64, dft bool) error {
 	set := 0
 	for _, on := range []bool{smoothing != 0, focal != 0, dft} {
 		if on {
@@ -22,9 +22,9 @@ func validateLossOptions(smoothing, zloss, focal float32, dft bool) error {
 		return fault.Usage.Errorf("at most one of smoothing (%g), focal (%g) and dft (%v) may be set", smoothing, focal, dft)
 	case !(smoothing >= 0 && smoothing < 1):
 		return fault.Usage.Errorf("smoothing is %g, want 0 <= smoothing < 1", smoothing)
-	case !(zloss >= 0) || math.IsInf(float64(zloss), 0):
+	case !(zloss >= 0) || math.IsInf(zloss, 0):
 		return fault.Usage.Errorf("z-loss is %g, want a number of at least 0", zloss)
-	case !(focal >= 0) || math.IsInf(float64(focal), 0):
+	case !(focal >= 0) || math.IsInf(focal, 0):
 		return fault.Usage.Errorf("focal exponent is %g, want a number of at least 0", focal)
 	}
 	return nil
