@@ -54,7 +54,7 @@ type Term struct {
 
 // LossOptions are the switches of the row loss.
 type LossOptions struct {
-	Smoothing, ZLoss, Focal float32
+	Smoothing, ZLoss, Focal float64
 	DFT                     bool
 }
 

@@ -14,6 +14,7 @@ import (
 type Param struct {
 	Name                  string
 	Shape                 []int
+	Offset                int  // of the tensor in the flat buffers of Weights
 	Decay                 bool // weight decay applies: matrices, not norms and biases
 	Tensor                *tensor.Dense
 	Master, Compute, Grad kernels.Buf
@@ -166,11 +167,10 @@ func NewWeights(b kernels.Backend, c Config, trainable bool) *Weights {
 	w := &Weights{Config: c}
 	w.layout()
 	total := 0
-	offsets := make([]int, len(w.Params))
 	for _, decay := range []bool{true, false} {
-		for i, p := range w.Params {
+		for _, p := range w.Params {
 			if p.Decay == decay {
-				offsets[i] = total
+				p.Offset = total
 				total += (p.Len() + alignment - 1) / alignment * alignment
 			}
 		}
@@ -187,8 +187,8 @@ func NewWeights(b kernels.Backend, c Config, trainable bool) *Weights {
 	if trainable {
 		w.Grad = b.Alloc(info.Master, total)
 	}
-	for i, p := range w.Params {
-		from, to := offsets[i], offsets[i]+p.Len()
+	for _, p := range w.Params {
+		from, to := p.Offset, p.Offset+p.Len()
 		p.Master, p.Compute = w.Master.Slice(from, to), w.Compute.Slice(from, to)
 		if trainable {
 			p.Grad = w.Grad.Slice(from, to)
