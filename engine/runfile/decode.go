@@ -91,8 +91,8 @@ func (d *decoder) slice(v reflect.Value, n *node, f *field, path string) {
 		d.fail(n.line, path, "expected a list, got %s; hint: write [%s]", n.describe(), exampleOf(n))
 		return
 	}
-	d.l.forget(path)
 	if len(n.items) == 0 {
+		d.l.forget(path)
 		v.SetZero()
 		return
 	}
@@ -110,13 +110,15 @@ func (d *decoder) array(v reflect.Value, n *node, f *field, path string) {
 		d.fail(n.line, path, "expected a list of %d, got %s", v.Len(), got)
 		return
 	}
-	d.l.forget(path)
 	out := reflect.New(v.Type()).Elem()
 	d.items(out, n, f, path)
 	v.Set(out)
 }
 
 func (d *decoder) items(out reflect.Value, n *node, f *field, path string) {
+	if d.l.Given(join(path, "0")) {
+		d.l.forget(path)
+	}
 	for i, item := range n.items {
 		key := join(path, fmt.Sprint(i))
 		d.l.origins[key] = d.at(item.line)
@@ -130,7 +132,9 @@ func (d *decoder) freeMap(v reflect.Value, n *node, f *field, path string) {
 		d.fail(n.line, path, "expected a section of free names, got %s", n.describe())
 		return
 	}
-	d.l.forget(path)
+	if v.Len() > 0 {
+		d.l.forget(path)
+	}
 	out := reflect.MakeMap(v.Type())
 	for _, e := range n.entries {
 		key, name := join(path, e.key), reflect.ValueOf(e.key).Convert(v.Type().Key())

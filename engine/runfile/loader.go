@@ -39,7 +39,11 @@ type Loader struct {
 	failed  map[string]bool   // keys whose value could not be taken
 	broken  bool              // a whole source was unreadable
 	known   []string          // all paths of the tree, for suggestions
+	more    int               // findings beyond maxErrors
 }
+
+// maxErrors is far more than anyone reads, and keeps the work on a file that is no run file at all small.
+const maxErrors = 200
 
 type origin struct {
 	file string
@@ -179,12 +183,19 @@ func (l *Loader) Err() error {
 	slices.SortStableFunc(sorted, func(a, b Error) int {
 		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a.Line, b.Line))
 	})
+	if l.more > 0 {
+		sorted = append(sorted, Error{Message: fmt.Sprintf("and %d more", l.more)})
+	}
 	return fault.Usage.Wrap(Errors(sorted))
 }
 
 func (l *Loader) add(o origin, key, message string) {
 	if o.file != "" && !slices.Contains(l.files, o.file) {
 		l.files = append(l.files, o.file)
+	}
+	if len(l.errs) == maxErrors {
+		l.more++
+		return
 	}
 	l.errs = append(l.errs, Error{o.file, o.line, key, message})
 }

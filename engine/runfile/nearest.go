@@ -8,6 +8,9 @@ import (
 
 // unknown is the message for a key that the section of type t at path does not have.
 func (l *Loader) unknown(t reflect.Type, path, key string) string {
+	if len(l.errs) >= maxErrors {
+		return "unknown key"
+	}
 	names := fieldNames(t)
 	if near := nearest(key, names); near != "" {
 		return "unknown key; did you mean " + near + "?"

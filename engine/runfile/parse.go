@@ -16,6 +16,7 @@ import (
 const (
 	maxBytes = 1 << 20 // of a run file
 	maxDepth = 32      // of nesting; a run file needs five
+	maxKeys  = 10_000  // the parser's time grows with the square of a section's keys: 0.2 s at most
 )
 
 type nodeKind uint8
@@ -105,8 +106,18 @@ func tokenize(data []byte) (tokens token.Tokens, errs []Error) {
 		errs = append(errs, Error{Line: tk.Position.Line, Message: fmt.Sprintf(format, args...)})
 	}
 	flow, block, run := 0, []int(nil), 0 // open brackets; columns of the open block collections; indicators in a row
+	keys := 0
 	for i, tk := range tokens {
-		run++
+		if run++; flow == 0 && i > 0 && tokens[i-1].Position.Line != tk.Position.Line {
+			run = 1
+		}
+		switch tk.Type {
+		case token.MappingValueType, token.MappingKeyType, token.DocumentHeaderType:
+			if keys++; keys > maxKeys {
+				refuse(tk, "more than %d keys", maxKeys)
+				return nil, errs
+			}
+		}
 		switch tk.Type {
 		case token.AnchorType:
 			refuse(tk, "anchors (&name) are not accepted; write the value out, or quote a text that starts with &")

@@ -460,6 +460,28 @@ func TestDescribe(t *testing.T) {
 	}
 }
 
+func TestLongFiles(t *testing.T) {
+	var many strings.Builder
+	many.WriteString("phases:\n")
+	for range 3_000 {
+		many.WriteString("- {objective: clm, steps: 1, tags: [a]}\n")
+	}
+	c := defaults()
+	if err := Decode("x", []byte(many.String()), c); err != nil || len(c.Phases) != 3_000 {
+		t.Errorf("%v, %d phases", err, len(c.Phases))
+	}
+	many.Reset()
+	for i := range 9_000 {
+		fmt.Fprintf(&many, "k%d: %d\n", i, i)
+	}
+	if got := messages(t, strings.Repeat("a:\n", 300_000)); len(got) != 1 || got[0] != "run.yaml:10001: more than 10000 keys" {
+		t.Errorf("%q", got)
+	}
+	if got := messages(t, many.String()); len(got) != maxErrors+1 || got[maxErrors] != "and 8800 more" {
+		t.Errorf("%d messages, last %q", len(got), got[len(got)-1])
+	}
+}
+
 type loop struct {
 	Next *loop  `yaml:"next"`
 	List []loop `yaml:"list"`
