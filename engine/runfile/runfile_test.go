@@ -276,205 +276,21 @@ func TestBombsAndDepthAreRefused(t *testing.T) {
 	}
 }
 
-func TestSet(t *testing.T) {
-	got := defaults()
-	l := New(got)
-	l.Decode("run.yaml", []byte(sample))
-	l.Set("mask.replace=[1,0,0]", "phases.0.steps=5", "phases.1={objective: clm, steps: 3}", "note=C:\\x: #y", "model.vocab=512",
-		"optimizer.learning_rate=3e-4", "weights.c=3", "dist.ranks=4", "verbose=false", "stop_after=1", "stop_after=2")
-	l.Check()
-	if err := l.Err(); err != nil {
-		t.Fatal(err)
-	}
-	if got.Mask.Replace != [3]float64{1, 0, 0} || got.Phases[0].Steps != 5 || got.Phases[0].Objective != "clm" || got.Model.Vocab != 512 ||
-		got.Note != `C:\x: #y` || got.Optimizer.LearningRate != 3e-4 || got.Weights["c"] != 3 || got.Weights["a"] != 1 ||
-		got.Dist.Ranks != 4 || got.Dist.Wait != 5*time.Minute || got.Common != (common{2, false}) {
-		t.Errorf("%+v", got)
-	}
-	// An item assigned as a whole keeps what it held, like any section; a new list starts from the items' defaults.
-	if got.Phases[1].Steps != 3 || got.Phases[1].Weight != 0.5 {
-		t.Errorf("%+v", got.Phases[1])
-	}
-	if err := Set(got, []string{"phases=[{objective: mlm, steps: 10}]", `note="a\tb"`, "dist=null", "weights="}); err == nil ||
-		err.Error() != "--set weights=: expected a section of free names, got nothing" {
-		t.Error(err)
-	}
-	if !reflect.DeepEqual(got.Phases, []phase{{"mlm", 10, 1, nil}}) || got.Note != "a\tb" || got.Dist != nil {
-		t.Errorf("%+v", got)
-	}
-	fresh := defaults()
-	if err := Set(fresh, []string{"dist.ranks=3"}); err != nil || fresh.Dist.Wait != 30*time.Second {
-		t.Errorf("an optional section starts with its defaults: %v %+v", err, fresh.Dist)
-	}
-}
-
-func TestSetMessages(t *testing.T) {
-	err := Set(defaults(), []string{"stop_after", "optimizer.lerning_rate=1", "mask.p=x", "phases.0.steps=1", "note.x=1", "mask.replace=[1",
-		"optimizer.betas.2=0.5", "phases=[{stepps: 1}]", "note=\xff"})
-	want := `--set stop_after: expected KEY=VALUE, for example train.steps=100
---set optimizer.lerning_rate=1: unknown key; did you mean learning_rate?
---set mask.p=x: expected a number, got x
---set phases.0.steps=1: phases.0: phases has 0 items, so expected an index, got "0"; hint: phases=[...] replaces the list
---set note.x=1: note is text and has no key "x" under it
---set mask.replace=[1: the value [1: YAML syntax: sequence end token ']' not found
---set optimizer.betas.2=0.5: optimizer.betas has 2 items, so expected an index from 0 to 1, got "2"; hint: optimizer.betas=[...] replaces the list
---set phases=[{stepps: 1}]: phases.0.stepps: unknown key; did you mean steps?
---set note=` + "\xff" + `: the value is not UTF-8 text`
-	if err == nil || err.Error() != want || fault.Of(err) != fault.Usage {
-		t.Errorf("got\n%v\nwant\n%s", err, want)
-	}
-}
-
-func TestCheckKnowsLinesAndComesOutTogether(t *testing.T) {
-	l := New(defaults())
-	l.Decode("preset.yaml", []byte("mask: {replace: [1, 1, 1]}\nphases:\n- {objective: clm}\n- {objective: mlm, steps: x}\n"))
-	l.Decode("run.yaml", []byte("note: a\nmodle: {}\n"))
-	l.Override("--steps -4", "stop_after", "-4")
-	l.Check()
-	l.Fail("model.width", "is not divisible by the heads")
-	want := `preset.yaml:1: mask.replace: the shares sum to 3, expected 1
-preset.yaml:3: phases.0.steps: a phase needs steps
-preset.yaml:4: phases.1.steps: expected a whole number, got x
-run.yaml:2: modle: unknown key; did you mean model?
---steps -4: stop_after: must not be negative, got -4
-model.width: is not divisible by the heads`
-	if err := l.Err(); err == nil || err.Error() != want {
-		t.Errorf("got\n%v\nwant\n%s", err, want)
-	}
-	if file, line := l.Origin("phases.0.objective"); file != "preset.yaml" || line != 3 || !l.Given("note") || l.Given("model.width") {
-		t.Errorf("origin %s:%d", file, line)
-	}
-
-	l = New(defaults())
-	l.Decode("run.yaml", []byte("mask: {replace: [1, 1, 1]}\n"))
-	l.Set("mask.replace=[1,1,0]")
-	l.Check()
-	if err := l.Err(); err == nil || err.Error() != "--set mask.replace=[1,1,0]: the shares sum to 2, expected 1" {
-		t.Errorf("a later source takes over the key: %v", err)
-	}
-
-	broken := defaults()
-	broken.Mask.Replace = [3]float64{5, 1, 0}
-	l = New(broken)
-	l.Decode("run.yaml", []byte("mask: [\n"))
-	l.Check()
-	if err := l.Err(); err == nil || strings.Contains(err.Error(), "shares") {
-		t.Errorf("checks ran over a file that could not be read: %v", err)
-	}
-	if err := Check(broken); err == nil || err.Error() != "mask.replace: the shares sum to 6, expected 1" {
-		t.Error(err)
-	}
-}
-
-func TestMarshalRoundTrips(t *testing.T) {
-	c := defaults()
-	if err := Decode("run.yaml", []byte(sample), c); err != nil {
-		t.Fatal(err)
-	}
-	c.Optimizer.LearningRate = math.Nextafter(1e-5, 1)
-	c.Optimizer.Clip = float32(math.Inf(1))
-	c.Optimizer.Betas = []float64{0, math.Copysign(0, -1), 0.1 + 0.2, 5e-324, 1 - 1e-16}
-	c.Phases[0].Weight, c.Phases[1].Weight, c.Dist.Wait = 1e300, 123456789.25, 2*time.Hour
-	for _, note := range []string{"", "no", "1e3", "a: b", "- x", "#", "line\nline", `"q" \ 'x'`, "é 😀", "\u2028\ufeff\x1b", " pad ", "../data", "~", "a #b", "2020-01-01"} {
-		c.Note = note
-		c.Weights = map[string]float64{note: 1, "b": 2}
-		for _, data := range [][]byte{Marshal(c), MarshalDoc(c)} {
-			var back config
-			if err := Decode("x", data, &back); err != nil {
-				t.Fatalf("%v in\n%s", err, data)
-			}
-			if !reflect.DeepEqual(c, &back) || math.Signbit(back.Optimizer.Betas[1]) != true {
-				t.Fatalf("%+v\n%+v\n%s", c, back, data)
-			}
-		}
-	}
-	off := defaults()
-	on := defaults()
-	on.Dist = &distributed{}
-	if err := Decode("x", Marshal(off), on); err != nil || on.Dist != nil {
-		t.Errorf("an optional section that is off must come back off: %v %+v", err, on.Dist)
-	}
-}
-
-func TestMarshalLayout(t *testing.T) {
-	c := defaults()
-	c.Phases = []phase{{"clm", 4, 1, []string{"a"}}, {"mlm", 1 << 40, 1e-7, nil}}
-	c.Weights = map[string]float64{"z": 1, "on": 2}
-	want := `objective: mlm  # one of clm, mlm
-phases:
-  - objective: clm
-    steps: 4
-    weight: 1.0
-    tags: [a]
-  - objective: mlm
-    steps: 1099511627776
-    weight: 1.0e-07
-model:  # the network
-  preset: tiny  # named sizes
-  vocab: auto  # auto takes the tokenizer's
-  layers: 2
-  width: 64  # unit: floats
-mask:
-  p: 0.15
-  unit: token  # one of token, word, span
-  replace: [0.8, 0.1, 0.1]
-optimizer:
-  kind: adamw  # update rule; one of adamw, sgd
-  learning_rate: 0.001
-  betas: [0.9, 0.98]
-  clip: 1.0
-dist: null
-weights:
-  "on": 2.0
-  z: 1.0
-note: ""
-stop_after: 0
-verbose: false
-`
-	if got := string(MarshalDoc(c)); got != want {
-		t.Errorf("got\n%s", got)
-	}
-	if got := string(Marshal(*c)); strings.Contains(got, "#") || !strings.HasPrefix(got, "objective: mlm\nphases:\n  - objective") {
-		t.Errorf("got\n%s", got)
-	}
-}
-
-func TestDescribe(t *testing.T) {
-	keys := map[string]Key{}
-	var order []string
-	for _, k := range Describe(defaults()) {
-		keys[k.Path] = k
-		order = append(order, k.Path)
-	}
-	if !strings.HasPrefix(strings.Join(order, " "), "objective phases phases.N.objective phases.N.steps phases.N.weight phases.N.tags model model.preset") {
-		t.Error(order)
-	}
-	if k := keys["optimizer.kind"]; !reflect.DeepEqual(k, Key{"optimizer.kind", "text", "adamw", "update rule", []string{"adamw", "sgd"}, "", "", ""}) {
-		t.Errorf("%+v", k)
-	}
-	if k := keys["mask.p"]; k.Type != "a number" || k.Default != "0.15" || k.Min != "0" || k.Max != "<1" {
-		t.Errorf("%+v", k)
-	}
-	if keys["phases.N.weight"].Default != "1.0" || keys["dist"].Default != "null" || keys["dist.wait"].Default != "30s" || keys["model"].Doc != "the network" {
-		t.Errorf("%+v", keys)
-	}
-}
-
 func TestLongFiles(t *testing.T) {
 	var many strings.Builder
 	many.WriteString("phases:\n")
-	for range 3_000 {
+	for range 2_000 {
 		many.WriteString("- {objective: clm, steps: 1, tags: [a]}\n")
 	}
 	c := defaults()
-	if err := Decode("x", []byte(many.String()), c); err != nil || len(c.Phases) != 3_000 {
+	if err := Decode("x", []byte(many.String()), c); err != nil || len(c.Phases) != 2_000 {
 		t.Errorf("%v, %d phases", err, len(c.Phases))
 	}
 	many.Reset()
 	for i := range 9_000 {
 		fmt.Fprintf(&many, "k%d: %d\n", i, i)
 	}
-	if got := messages(t, strings.Repeat("a:\n", 300_000)); len(got) != 1 || got[0] != "run.yaml:10001: more than 10000 keys" {
+	if got := messages(t, strings.Repeat("a:\n", 300_000)); len(got) != 1 || got[0] != "run.yaml:10001: more than 10000 keys and items" {
 		t.Errorf("%q", got)
 	}
 	if got := messages(t, many.String()); len(got) != maxErrors+1 || got[maxErrors] != "and 8800 more" {
@@ -537,28 +353,6 @@ func FuzzDecode(f *testing.F) {
 				t.Fatalf("%v", err)
 			}
 			return
-		}
-	})
-}
-
-// FuzzRoundTrip holds that what Decode accepts survives Marshal and Decode, whatever the text.
-func FuzzRoundTrip(f *testing.F) {
-	f.Add("a: b", 1e-3, int64(3))
-	f.Add("\u0085\n \t", math.Inf(-1), int64(math.MinInt64))
-	f.Fuzz(func(t *testing.T, note string, number float64, whole int64) {
-		if strings.ToValidUTF8(note, "") != note || math.IsNaN(number) {
-			return
-		}
-		c := defaults()
-		c.Note, c.Weights = note, map[string]float64{note: number}
-		c.Phases = []phase{{Objective: "clm", Steps: max(whole, -whole-1), Tags: []string{note}}}
-		c.Optimizer.Clip = float32(number)
-		var back config
-		if err := Decode("f", MarshalDoc(c), &back); err != nil {
-			t.Fatalf("%v in\n%s", err, Marshal(c))
-		}
-		if !reflect.DeepEqual(c, &back) {
-			t.Fatalf("%+v\n%+v\n%s", c, back, Marshal(c))
 		}
 	})
 }
