@@ -127,7 +127,7 @@ const (
 // have changed since are recognised by what stands there now.
 type trainer struct {
 	tokens   [][]byte
-	reserved map[string]bool  // bytes that no merge may make: they read like a special token
+	reserved map[string]bool // bytes that no merge may make: they read like a special token
 	merges   []merge
 	symbols  []int32
 	wordAt   []int32 // position -> index in counts

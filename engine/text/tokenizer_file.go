@@ -19,6 +19,13 @@ func Load(path string) (*Tokenizer, error) {
 		return nil, fault.Data.Errorf("tokenizer: %w; hint: make one with palimpsest tokenizer train", err)
 	}
 	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, fault.Data.Errorf("tokenizer: %w", err)
+	}
+	if info.Size() > maxTokenizerFile {
+		return nil, fault.Data.Errorf("tokenizer %s: %d bytes, expected at most %d", path, info.Size(), maxTokenizerFile)
+	}
 	data, err := io.ReadAll(io.LimitReader(f, maxTokenizerFile+1))
 	if err != nil {
 		return nil, fault.Data.Errorf("tokenizer: %w", err)
