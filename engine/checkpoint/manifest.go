@@ -66,7 +66,7 @@ func decodeManifest(data []byte) (manifest, error) {
 		Format int `json:"format"`
 	}
 	if err := json.Unmarshal(data, &version); err != nil {
-		return m, fmt.Errorf("%s: %w", manifestName, err)
+		return m, fmt.Errorf("%s is damaged: %w", manifestName, err)
 	}
 	if version.Format > FormatVersion {
 		return m, fmt.Errorf("%w: format version %d, this program reads up to %d (hint: use the newer program, or "+
@@ -80,7 +80,7 @@ func decodeManifest(data []byte) (manifest, error) {
 	copy(blank[at:], noSelf)
 	sum := sha256.Sum256(blank)
 	if want := hex.EncodeToString(sum[:]); string(data[at:at+len(noSelf)]) != want {
-		return m, fmt.Errorf("%s: its own hash does not match, the file was changed or damaged", manifestName)
+		return m, fmt.Errorf("%s is damaged or was changed: its own hash does not match", manifestName)
 	}
 	if err := json.Unmarshal(data, &m); err != nil {
 		return m, fmt.Errorf("%s: %w", manifestName, err)

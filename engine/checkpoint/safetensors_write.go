@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -70,10 +71,9 @@ func safetensorsHeader(tensors []Tensor, metadata map[string]string) ([]byte, []
 		}
 		return strings.Compare(a.Name, b.Name)
 	})
-	meta := map[string]string{"format": "pt"}
-	for k, v := range metadata {
-		meta[k] = v
-	}
+	meta := map[string]string{}
+	maps.Copy(meta, metadata)
+	meta["format"] = "pt"
 	var b bytes.Buffer
 	b.Write(make([]byte, 8))
 	b.WriteString(`{"__metadata__":`)
