@@ -136,7 +136,7 @@ func SetDenominators(plans []*Plan) {
 	total := map[string]float64{}
 	for _, p := range plans {
 		for i := range p.Terms {
-			total[p.Terms[i].Name] += p.Terms[i].weight()
+			total[p.Terms[i].Name] += p.Terms[i].Weight()
 		}
 	}
 	for _, p := range plans {
@@ -149,8 +149,8 @@ func SetDenominators(plans []*Plan) {
 	}
 }
 
-// weight is the sum of the row weights.
-func (t *Term) weight() float64 {
+// Weight is the sum of the row weights.
+func (t *Term) Weight() float64 {
 	if len(t.Weights) == 0 {
 		return float64(len(t.Rows))
 	}

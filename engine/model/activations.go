@@ -53,6 +53,7 @@ type Activations struct {
 	plan   *objectives.Plan
 	n      int // live tokens
 	hidden kernels.Buf
+	cached *Decoder // set: attention goes through its cache
 
 	ids, pos kernels.Buf // int32 [N], [N,2]
 	embed    kernels.Buf // [N,C]

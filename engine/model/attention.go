@@ -9,9 +9,14 @@ func (a *Activations) forwardAttention(w *blockWeights, l *blockActivations, lay
 	c, n := a.c, a.n
 	a.b.Linear(l.qkv, in, w.qkv.weight.compute(), w.qkv.bias.compute(), kernels.Buf{}, n, c.Width, c.qkvWidth(), kernels.None)
 	a.rotate(l.qkv, rope, false)
-	a.b.Attention(kernels.Attention{Out: l.heads, LSE: l.lse, QKV: l.qkv, Segments: a.plan.Segments, Rows: n,
-		H: c.Heads, K: c.KVHeads, D: c.headWidth(), Drop: a.step.drop(uint16(layer*sitesPerBlock + siteAttention))})
-	a.b.Linear(out, l.heads, w.proj.weight.compute(), w.proj.bias.compute(), kernels.Buf{}, n, c.Width, c.Width, kernels.None)
+	heads := l.heads
+	if a.cached != nil {
+		heads = a.cached.attention(layer, l)
+	} else {
+		a.b.Attention(kernels.Attention{Out: l.heads, LSE: l.lse, QKV: l.qkv, Segments: a.plan.Segments, Rows: n,
+			H: c.Heads, K: c.KVHeads, D: c.headWidth(), Drop: a.step.drop(site(layer, siteAttention))})
+	}
+	a.b.Linear(out, heads, w.proj.weight.compute(), w.proj.bias.compute(), kernels.Buf{}, n, c.Width, c.Width, kernels.None)
 }
 
 // backwardAttention takes dout, the gradient of the sub-layer's output, and writes the gradient of its input to din, or adds it.
@@ -20,7 +25,7 @@ func (a *Activations) backwardAttention(w *blockWeights, l *blockActivations, la
 	a.b.LinearBackwardWeight(w.proj.weight.grad(), w.proj.bias.grad(), dout, l.heads, n, c.Width, c.Width)
 	a.b.LinearBackwardInput(a.dheads, dout, w.proj.weight.compute(), kernels.Buf{}, n, c.Width, c.Width, kernels.None, false)
 	a.b.AttentionBackward(kernels.AttentionBackward{DQKV: a.dqkv, DOut: a.dheads, Out: l.heads, LSE: l.lse, QKV: l.qkv, Segments: a.plan.Segments, Rows: n,
-		H: c.Heads, K: c.KVHeads, D: c.headWidth(), Drop: a.step.drop(uint16(layer*sitesPerBlock + siteAttention))})
+		H: c.Heads, K: c.KVHeads, D: c.headWidth(), Drop: a.step.drop(site(layer, siteAttention))})
 	a.rotate(a.dqkv, rope, true)
 	a.b.LinearBackwardWeight(w.qkv.weight.grad(), w.qkv.bias.grad(), a.dqkv, in, n, c.Width, c.qkvWidth())
 	a.b.LinearBackwardInput(din, a.dqkv, w.qkv.weight.compute(), kernels.Buf{}, n, c.Width, c.qkvWidth(), kernels.None, add)

@@ -260,3 +260,41 @@ func TestTensorsAreHandlesOverTheParameters(t *testing.T) {
 		t.Error("the tensor does not share the parameter's memory")
 	}
 }
+
+// Decoding with a cache gives what one pass over the whole sequence gives.
+func TestDecoderEqualsOnePass(t *testing.T) {
+	for name, c := range variants() {
+		f := newFixture(t, kernels.NewRef64(), c, 0, false)
+		tokens := []int32{3, 4, 5, 6, 7, 8, 9, 3}
+		whole := &objectives.Plan{Tokens: tokens, OriginalTokens: tokens, Segments: []kernels.Segment{{Start: 0, End: 8, Mask: kernels.Causal}}}
+		for i := range tokens {
+			whole.Pos = append(whole.Pos, int32(i), 0)
+		}
+		if err := f.a.Load(whole, Step{}); err != nil {
+			t.Fatal(err)
+		}
+		f.a.Forward(f.w)
+		var want [][]float32
+		if err := f.a.Logits(f.w, []int32{4, 5, 6, 7}, func(_ int, l []float32) { want = append(want, append([]float32(nil), l...)) }); err != nil {
+			t.Fatal(err)
+		}
+		d := NewDecoder(f.b, f.w, 5)
+		for round := range 2 {
+			d.Reset()
+			for i, chunk := range [][]int32{tokens[:5], tokens[5:6], tokens[6:7], tokens[7:]} {
+				got, err := d.Extend(chunk)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for v := range got {
+					if math.Abs(float64(got[v]-want[i][v])) > 1e-6 { // logits travel as float32
+						t.Fatalf("%s, round %d: logit %d behind token %d is %g, in one pass %g", name, round, v, 4+i, got[v], want[i][v])
+					}
+				}
+			}
+		}
+		if _, err := d.Extend(make([]int32, 6)); err == nil {
+			t.Error("more tokens than a call may bring")
+		}
+	}
+}

@@ -1,0 +1,199 @@
+// Package engine trains models: from a run file and a data set to checkpoints, a log and a report. The loop is in
+// trainer.go; its services (shards, text, model, optimiser, checkpoints, evaluation, report) are sub-packages.
+package engine
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+
+	"palimpsest/engine/model"
+	"palimpsest/engine/optim"
+	"palimpsest/engine/runfile"
+	"palimpsest/objectives"
+)
+
+// Config is the run file. Its keys and defaults are in the README's table, which is made from here.
+type Config struct {
+	Objective  string          `yaml:"objective" doc:"what is trained, when there is one phase"`
+	Phases     []Phase         `yaml:"phases,omitempty" doc:"instead of objective: one after the other over one optimiser and schedule"`
+	Model      model.Config    `yaml:"model" doc:"the transformer"`
+	Data       Data            `yaml:"data" doc:"what is read, and how it is packed into steps"`
+	Mask       objectives.Mask `yaml:"mask" doc:"masking of mlm"`
+	Optimizer  optim.Config    `yaml:"optimizer" doc:"how parameters are updated"`
+	Schedule   optim.Schedule  `yaml:"schedule" doc:"learning rate over the run"`
+	Train      Training        `yaml:"train" doc:"length and conditions of the run"`
+	Checkpoint Checkpointing   `yaml:"checkpoint" doc:"when state is saved and what is kept"`
+	Log        Log             `yaml:"log" doc:"what is written while training"`
+	Eval       Evaluation      `yaml:"eval" doc:"evaluation on held-out documents"`
+	StopAfter  int64           `yaml:"stop_after" min:"0" doc:"commit and leave with exit code 75 after this step, as if preempted; 0: never"`
+}
+
+// Phase is one stretch of a run. Exactly one of Steps and Epochs is given.
+type Phase struct {
+	Objective string  `yaml:"objective" doc:"objective of the phase"`
+	Steps     int64   `yaml:"steps,omitempty" min:"0" doc:"length in steps"`
+	Epochs    float64 `yaml:"epochs,omitempty" min:"0" doc:"length in passes over the training tokens"`
+}
+
+// Data is the run file's section on data.
+type Data struct {
+	Train         string `yaml:"train" doc:"folder made by 'palimpsest data build'"`
+	Valid         Held   `yaml:"valid" doc:"share of the documents held out for evaluation, or a folder of its own"`
+	TokensPerStep int    `yaml:"tokens_per_step" min:"1" max:"16777216" doc:"packed tokens N of a micro-batch"`
+	Length        int    `yaml:"length" min:"0" doc:"longest segment in tokens; 0: the model's context"`
+	Packing       string `yaml:"packing" enum:"auto,cut,whole" doc:"cut: one stream of tokens fills every step; whole: documents are kept; auto: cut for purely causal runs"`
+	Long          string `yaml:"long" enum:"cut,split,error" doc:"what happens to documents over length under whole packing"`
+	Shuffle       bool   `yaml:"shuffle" doc:"shuffle frames, and documents within a window of frames"`
+	Window        int    `yaml:"window" min:"1" max:"65536" doc:"frames in a shuffle window"`
+	Seed          uint64 `yaml:"seed" doc:"of the order and of the held-out choice"`
+	Threads       int    `yaml:"threads" min:"0" max:"64" doc:"background decoders; 0: two"`
+}
+
+// Held names the evaluation documents: a share of the training data set, or another data set's folder.
+type Held struct {
+	Share float64
+	Dir   string
+}
+
+// UnmarshalScalar reads a share in [0,1) or a folder.
+func (h *Held) UnmarshalScalar(s string) error {
+	share, err := strconv.ParseFloat(s, 64)
+	if err != nil {
+		if s == "" {
+			return fmt.Errorf("want a share of the documents such as 0.01, or a folder")
+		}
+		*h = Held{Dir: s}
+		return nil
+	}
+	if !(share >= 0 && share < 1) {
+		return fmt.Errorf("want a share in [0,1), not %s", s)
+	}
+	*h = Held{Share: share}
+	return nil
+}
+
+// String is the inverse of UnmarshalScalar.
+func (h Held) String() string {
+	if h.Dir != "" {
+		return h.Dir
+	}
+	return strconv.FormatFloat(h.Share, 'g', -1, 64)
+}
+
+// Training is the run file's section on the run.
+type Training struct {
+	Steps        int64    `yaml:"steps" min:"0" doc:"updates of the whole run; 0: 2000, or with phases their sum"`
+	Accumulate   int      `yaml:"accumulate" min:"1" max:"65536" doc:"micro-batches of an update"`
+	Dropout      float64  `yaml:"dropout" min:"0" max:"<1" doc:"of embedding, residual branches and attention probabilities"`
+	Device       string   `yaml:"device" enum:"auto,cpu,cuda,ref32" doc:"where it runs; ref32 is the slow oracle, for tests"`
+	Threads      int      `yaml:"threads" min:"0" max:"1024" doc:"CPU threads; 0: all"`
+	Seed         uint64   `yaml:"seed" doc:"of initial weights, masks and dropout"`
+	MaxNonfinite int      `yaml:"max_nonfinite" min:"1" doc:"non-finite updates in a row (each is dropped) before the run ends with exit code 7"`
+	AllowChange  []string `yaml:"allow_change,omitempty" doc:"keys that may differ from the checkpoint's when resuming"`
+}
+
+// Checkpointing is the run file's section on checkpoints.
+type Checkpointing struct {
+	Every int64 `yaml:"every" min:"0" doc:"steps between checkpoints; 0: only the last"`
+	Keep  int   `yaml:"keep" min:"1" doc:"newest checkpoints that are kept, beside the best"`
+}
+
+// Log is the run file's section on the log.
+type Log struct {
+	Every int64 `yaml:"every" min:"1" doc:"steps between log lines"`
+}
+
+// Evaluation is the run file's section on evaluation.
+type Evaluation struct {
+	Every  int64 `yaml:"every" min:"0" doc:"steps between evaluations; 0: only at the end"`
+	Tokens int64 `yaml:"tokens" min:"0" doc:"held-out tokens of an evaluation; 0: all"`
+}
+
+const defaultSteps = 2000
+
+// Default is the configuration of an empty run file.
+func Default() Config {
+	return Config{
+		Objective: "mlm",
+		Model:     model.Config{Preset: "tiny"},
+		Data: Data{Valid: Held{Share: 0.01}, TokensPerStep: 8192, Packing: "auto", Long: "cut", Shuffle: true,
+			Window: 16, Seed: 1},
+		Mask:       objectives.DefaultMask(),
+		Optimizer:  optim.Default(),
+		Schedule:   optim.DefaultSchedule(),
+		Train:      Training{Accumulate: 1, Dropout: 0.1, Device: "auto", Seed: 1, MaxNonfinite: 5},
+		Checkpoint: Checkpointing{Every: 200, Keep: 3},
+		Log:        Log{Every: 10},
+		Eval:       Evaluation{Every: 200, Tokens: 1 << 17},
+	}
+}
+
+// Validate reports what no single key shows. Sizes of the model are checked by Resolve, which knows the tokenizer.
+func (c *Config) Validate() (problems []runfile.Problem) {
+	add := func(section string, errs []error) {
+		for _, err := range errs {
+			key, message, _ := strings.Cut(err.Error(), ": ")
+			problems = append(problems, runfile.Problem{Key: section + key, Message: message})
+		}
+	}
+	add("mask.", c.Mask.Validate())
+	add("optimizer.", c.Optimizer.Validate())
+	add("schedule.", c.Schedule.Validate())
+	if _, errs := c.Model.Resolve(0); len(errs) > 0 {
+		for _, err := range errs {
+			if !strings.HasPrefix(err.Error(), "vocab: unknown") { // the tokenizer decides later
+				add("model.", []error{err})
+			}
+		}
+	}
+	known := strings.Join(objectives.Names(), ", ")
+	check := func(key, name string) {
+		for _, n := range objectives.Names() {
+			if n == name {
+				return
+			}
+		}
+		problems = append(problems, runfile.Problemf(key, "there is no objective %q; known: %s", name, known))
+	}
+	if len(c.Phases) == 0 {
+		check("objective", c.Objective)
+	}
+	for i, p := range c.Phases {
+		key := fmt.Sprintf("phases.%d", i)
+		check(key+".objective", p.Objective)
+		if (p.Steps > 0) == (p.Epochs > 0) || math.IsInf(p.Epochs, 0) {
+			problems = append(problems, runfile.Problemf(key, "want either steps or epochs"))
+		}
+	}
+	if c.Data.Train == "" {
+		problems = append(problems, runfile.Problemf("data.train", "no data set is named; hint: --data DIR, made by 'palimpsest data build'"))
+	}
+	return problems
+}
+
+// packing resolves data.packing: auto.
+func (c *Config) packing() string {
+	if c.Data.Packing != "auto" {
+		return c.Data.Packing
+	}
+	for _, p := range c.phaseList() {
+		if p.Objective != "clm" {
+			return "whole"
+		}
+	}
+	return "cut"
+}
+
+// phaseList is the list of phases, also for a run of one objective.
+func (c *Config) phaseList() []Phase {
+	if len(c.Phases) > 0 {
+		return c.Phases
+	}
+	steps := c.Train.Steps
+	if steps == 0 {
+		steps = defaultSteps
+	}
+	return []Phase{{Objective: c.Objective, Steps: steps}}
+}

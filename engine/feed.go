@@ -1,0 +1,148 @@
+package engine
+
+import (
+	"errors"
+	"io"
+
+	"palimpsest/engine/fault"
+	"palimpsest/engine/shard"
+	"palimpsest/objectives"
+)
+
+// update is everything one step of the optimiser reads: its micro-batches, planned together so that their denominators
+// cover all of them, and where the data goes on after it.
+type update struct {
+	step   int64
+	phase  int
+	plans  []*objectives.Plan
+	after  shard.Cursor
+	epoch  uint32 // of the first document
+	tokens int64
+	rows   int64
+	err    error
+}
+
+// feed plans updates in the background, a few ahead, so that a step never waits for data.
+type feed struct {
+	updates chan *update
+	free    chan []*objectives.Plan
+	quit    chan struct{}
+	done    chan struct{}
+	stream  *shard.Stream
+}
+
+// updates planned ahead of the one in work.
+const feedDepth = 3
+
+// feedConfig says what a feed plans.
+type feedConfig struct {
+	stream     shard.StreamConfig
+	pack       shard.PackConfig
+	objectives []objectives.Objective // by phase
+	phases     []stretch
+	accumulate int
+	first, end int64 // steps
+	vocab      int
+	context    int
+}
+
+// newFeed starts at a cursor with step c.first. The cost of a document in a step is that of the step's objective.
+func newFeed(ds *shard.Dataset, c feedConfig, from shard.Cursor) (*feed, error) {
+	stream, err := ds.Stream(c.stream, from)
+	if err != nil {
+		return nil, err
+	}
+	f := &feed{updates: make(chan *update, feedDepth), free: make(chan []*objectives.Plan, feedDepth+2),
+		quit: make(chan struct{}), done: make(chan struct{}), stream: stream}
+	phase := phaseAt(c.phases, c.first)
+	if c.pack.Mode == shard.Whole {
+		c.pack.Cost = func(tokens int) int { return c.objectives[phase].Cost(tokens) }
+	}
+	packer, err := shard.NewPacker(stream, c.pack)
+	if err != nil {
+		stream.Close()
+		return nil, err
+	}
+	go func() {
+		defer close(f.done)
+		defer close(f.updates)
+		for step := c.first; step < c.end; step++ {
+			phase = phaseAt(c.phases, step)
+			u := &update{step: step, phase: phase, plans: f.plans(c.accumulate)}
+			u.fill(packer, c)
+			select {
+			case f.updates <- u:
+			case <-f.quit:
+				return
+			}
+			if u.err != nil {
+				return
+			}
+		}
+	}()
+	return f, nil
+}
+
+// plans returns the memory of a finished update, or new plans.
+func (f *feed) plans(n int) []*objectives.Plan {
+	select {
+	case p := <-f.free:
+		return p
+	default:
+		p := make([]*objectives.Plan, n)
+		for i := range p {
+			p[i] = new(objectives.Plan)
+		}
+		return p
+	}
+}
+
+// fill plans all micro-batches of the update.
+func (u *update) fill(packer *shard.Packer, c feedConfig) {
+	o := c.objectives[u.phase]
+	for i, p := range u.plans {
+		step, err := packer.Next()
+		if errors.Is(err, io.EOF) {
+			err = fault.Internal.Errorf("the endless stream of documents ended")
+		}
+		if err != nil {
+			u.err = err
+			return
+		}
+		if i == 0 {
+			u.epoch = step.Pieces[0].Epoch
+		}
+		planPieces(o, p, step.Pieces)
+		if err := p.Check(c.vocab, c.context); err != nil {
+			u.err = fault.Data.Wrap(err)
+			return
+		}
+		u.tokens += int64(len(p.Tokens))
+		u.rows += int64(p.Rows())
+	}
+	objectives.SetDenominators(u.plans)
+	u.after = packer.Cursor()
+}
+
+// planPieces makes the plan of one packed step.
+func planPieces(o objectives.Objective, p *objectives.Plan, pieces []shard.Piece) {
+	o.Begin(p)
+	for _, piece := range pieces {
+		o.Plan(objectives.Document{ID: piece.Document, Epoch: piece.Epoch, Offset: piece.Offset, Tokens: piece.Tokens, Planes: piece.Planes}, p)
+	}
+}
+
+// recycle gives an update's plans back once the device has finished with them.
+func (f *feed) recycle(u *update) {
+	select {
+	case f.free <- u.plans:
+	default:
+	}
+}
+
+// close stops the background work and waits for it.
+func (f *feed) close() error {
+	close(f.quit)
+	<-f.done
+	return f.stream.Close()
+}

@@ -1,0 +1,193 @@
+package engine
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"palimpsest/engine/eval"
+	"palimpsest/engine/fault"
+	"palimpsest/engine/model"
+	"palimpsest/engine/shard"
+	"palimpsest/engine/text"
+	"palimpsest/kernels"
+	"palimpsest/kernels/philox"
+	"palimpsest/objectives"
+)
+
+// TokenizerFile is the name of a tokenizer in a data set's folder and in checkpoints.
+const TokenizerFile = "tokenizer.json"
+
+// job is a run file brought together with the data it names: everything about a run but its device and its state.
+type job struct {
+	config     Config // resolved
+	data       *shard.Dataset
+	valid      *shard.Dataset // where held-out documents come from: data, or a folder of its own
+	tokenizer  *text.Tokenizer
+	vocabulary objectives.Vocabulary
+	phases     []stretch
+	objectives []objectives.Objective // by phase
+	evaluators []objectives.Objective // the same with draws of their own
+	total      int64                  // steps
+	notes      []string               // what the user should know before the run
+}
+
+// prepare opens and checks everything that a configuration names.
+func prepare(c Config) (j *job, err error) {
+	j = &job{config: c}
+	defer func() {
+		if err != nil {
+			j.close()
+		}
+	}()
+	if j.data, err = shard.Open(c.Data.Train); err != nil {
+		return nil, err
+	}
+	if j.tokenizer, err = datasetTokenizer(c.Data.Train, j.data); err != nil {
+		return nil, err
+	}
+	j.valid = j.data
+	if c.Data.Valid.Dir != "" {
+		if j.valid, err = shard.Open(c.Data.Valid.Dir); err != nil {
+			return nil, err
+		}
+		if err = j.valid.CheckTokenizer(j.tokenizer.Hash(), j.tokenizer.Vocab()); err != nil {
+			return nil, err
+		}
+	}
+	resolved, problems := c.Model.Resolve(j.tokenizer.Vocab())
+	if len(problems) > 0 {
+		var lines []string
+		for _, p := range problems {
+			lines = append(lines, "model."+p.Error())
+		}
+		return nil, fault.Usage.Errorf("%s", strings.Join(lines, "\n"))
+	}
+	j.config.Model = resolved
+	if err = j.fitLengths(); err != nil {
+		return nil, err
+	}
+	if j.phases, err = timetable(&j.config, j.trainTokens()); err != nil {
+		return nil, err
+	}
+	j.total = j.phases[len(j.phases)-1].to
+	j.vocabulary = vocabularyOf(j.tokenizer)
+	for _, p := range j.phases {
+		o, err := j.objective(p.objective, c.Train.Seed)
+		if err != nil {
+			return nil, err
+		}
+		e, err := j.objective(p.objective, philox.Derive(c.Train.Seed, 1))
+		if err != nil {
+			return nil, err
+		}
+		j.objectives, j.evaluators = append(j.objectives, o), append(j.evaluators, e)
+	}
+	if tokens := j.trainTokens(); tokens < float64(c.Data.TokensPerStep) {
+		j.note("the training documents hold about %.0f tokens, less than one step of %d: every step sees documents more than once", tokens, c.Data.TokensPerStep)
+	}
+	return j, nil
+}
+
+func (j *job) close() {
+	if j.valid != nil && j.valid != j.data {
+		j.valid.Close()
+	}
+	if j.data != nil {
+		j.data.Close()
+	}
+}
+
+func (j *job) note(format string, args ...any) {
+	j.notes = append(j.notes, fmt.Sprintf(format, args...))
+}
+
+// fitLengths resolves data.length and checks it against the model and the step.
+func (j *job) fitLengths() error {
+	d, context := &j.config.Data, j.config.Model.Context
+	if d.Length == 0 {
+		d.Length = min(context, d.TokensPerStep)
+	}
+	if d.Length > context {
+		return fault.Usage.Errorf("data.length: %d exceeds model.context %d", d.Length, context)
+	}
+	if d.Length > d.TokensPerStep {
+		return fault.Usage.Errorf("data.length: %d exceeds data.tokens_per_step %d; a segment must fit in a step", d.Length, d.TokensPerStep)
+	}
+	return nil
+}
+
+// trainTokens is the expected number of tokens of the training documents.
+func (j *job) trainTokens() float64 {
+	return float64(j.data.Tokens()) * (1 - j.config.Data.Valid.Share)
+}
+
+func (j *job) objective(name string, seed uint64) (objectives.Objective, error) {
+	o, err := objectives.New(name, objectives.Settings{Seed: seed, Vocabulary: j.vocabulary, Mask: j.config.Mask})
+	return o, fault.Usage.Wrap(err)
+}
+
+// datasetTokenizer loads the tokenizer that a data set carries and checks that its tokens were made with it.
+func datasetTokenizer(dir string, ds *shard.Dataset) (*text.Tokenizer, error) {
+	t, err := text.Load(filepath.Join(dir, TokenizerFile))
+	if err != nil {
+		return nil, fault.Data.Wrap(err)
+	}
+	return t, ds.CheckTokenizer(t.Hash(), t.Vocab())
+}
+
+func vocabularyOf(t *text.Tokenizer) objectives.Vocabulary {
+	return objectives.Vocabulary{Size: t.Vocab(), BOS: t.BOS, EOS: t.EOS, Pad: t.Pad, Mask: t.Mask, Special: t.IsSpecial, WordStart: t.WordStart}
+}
+
+func (j *job) split(part shard.Part) shard.Split {
+	return shard.Split{Valid: j.config.Data.Valid.Share, Part: part}
+}
+
+// hasValid reports whether any document is held out.
+func (j *job) hasValid() bool { return j.config.Data.Valid.Dir != "" || j.config.Data.Valid.Share > 0 }
+
+func (j *job) packing() shard.PackConfig {
+	d := j.config.Data
+	return shard.PackConfig{Mode: shard.Mode(j.config.packing()), Capacity: d.TokensPerStep, MaxLength: d.Length, Long: shard.Long(d.Long)}
+}
+
+// feed starts planning updates at a step and cursor.
+func (j *job) feed(step int64, from shard.Cursor) (*feed, error) {
+	d := j.config.Data
+	return newFeed(j.data, feedConfig{
+		stream: shard.StreamConfig{Seed: d.Seed, Shuffle: d.Shuffle, Window: d.Window, Split: j.split(shard.Train), Decoders: d.Threads},
+		pack:   j.packing(), objectives: j.objectives, phases: j.phases, accumulate: j.config.Train.Accumulate,
+		first: step, end: j.total, vocab: int(j.config.Model.Vocab), context: j.config.Model.Context,
+	}, from)
+}
+
+// heldOut returns a source of evaluation plans: the held-out documents in their order, up to a number of tokens (0: all),
+// with masks that are the same every time. Closing it ends the background decoding.
+func (j *job) heldOut(phase int, tokens int64) (next func() (*objectives.Plan, error), closing func() error, err error) {
+	c := shard.StreamConfig{Seed: j.config.Data.Seed, Epochs: 1, Window: j.config.Data.Window}
+	if j.config.Data.Valid.Dir == "" {
+		c.Split = j.split(shard.Valid)
+	}
+	return planned(j.valid, c, j.packing(), j.evaluators[phase], int(j.config.Model.Vocab), j.config.Model.Context, tokens)
+}
+
+// unigram counts the training tokens, the first few millions, as the baseline of an evaluation.
+func (j *job) unigram(phase int) (*eval.Unigram, error) {
+	skip := j.vocabulary.Special
+	if j.phases[phase].objective == "clm" {
+		skip = func(id int32) bool { return id == j.vocabulary.BOS && id != j.vocabulary.EOS } // never a target
+	}
+	return unigramOf(j.data, j.config.Data.Seed, j.split(shard.Train), int(j.config.Model.Vocab), skip)
+}
+
+// capacity is what one micro-batch takes at most.
+func (j *job) capacity() model.Capacity {
+	return model.Capacity{Tokens: j.config.Data.TokensPerStep, Rows: j.config.Data.TokensPerStep}
+}
+
+// openDevice opens the configured backend.
+func openDevice(device string, threads int) (kernels.Backend, error) {
+	b, err := kernels.Open(device, threads)
+	return b, fault.Device.Wrap(err)
+}

@@ -1,0 +1,137 @@
+package engine
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+
+	"palimpsest/engine/checkpoint"
+	"palimpsest/engine/eval"
+	"palimpsest/engine/fault"
+	"palimpsest/engine/model"
+	"palimpsest/engine/runfile"
+	"palimpsest/engine/text"
+	"palimpsest/engine/vfs"
+	"palimpsest/kernels"
+)
+
+// Model is a trained model opened for evaluation or inference.
+type Model struct {
+	Backend   kernels.Backend
+	Config    Config // of the run that trained it
+	Weights   *model.Weights
+	Tokenizer *text.Tokenizer
+	Dir       string // checkpoint folder
+	Step      int64
+}
+
+// OpenModel opens a checkpoint folder, or of a run folder the best checkpoint, or the newest where none was evaluated.
+// The weights are verified against their hashes and are not trainable.
+func OpenModel(path, device string, threads int) (m *Model, err error) {
+	c, err := findCheckpoint(path)
+	if err != nil {
+		return nil, err
+	}
+	m = &Model{Config: Default(), Dir: c.Dir(), Step: c.Step()}
+	raw, err := c.Read(configFile)
+	if err != nil {
+		return nil, err
+	}
+	if err := runfile.Decode(filepath.Join(c.Dir(), configFile), raw, &m.Config); err != nil {
+		return nil, fault.Checkpoint.Errorf("%w", err)
+	}
+	if raw, err = c.Read(TokenizerFile); err != nil {
+		return nil, err
+	}
+	if m.Tokenizer, err = text.Parse(raw); err != nil {
+		return nil, fault.Checkpoint.Errorf("%s: %s: %w", c.Dir(), TokenizerFile, err)
+	}
+	if m.Backend, err = openDevice(device, threads); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			m.Backend.Close()
+		}
+	}()
+	m.Weights = model.NewWeights(m.Backend, m.Config.Model, false)
+	tensors, err := c.Tensors(modelFile)
+	if err != nil {
+		return nil, err
+	}
+	defer tensors.Close()
+	if err := restore(m.Backend, m.Weights, tensors, map[string]kernels.Buf{"": m.Weights.Master}); err != nil {
+		return nil, err
+	}
+	m.Weights.Publish(m.Backend)
+	return m, nil
+}
+
+// Close gives the device back.
+func (m *Model) Close() { m.Backend.Close() }
+
+// findCheckpoint resolves the path of a checkpoint or run folder and verifies what it finds.
+func findCheckpoint(path string) (*checkpoint.Checkpoint, error) {
+	fs := vfs.OS{}
+	if _, err := os.Stat(path); err != nil {
+		return nil, fault.Checkpoint.Errorf("%w; hint: give a run folder or one of its checkpoints/step-NNNNNNN", err)
+	}
+	dir := filepath.Join(path, "checkpoints")
+	if ok, err := vfs.Exists(fs, dir); err != nil || !ok {
+		c, openErr := checkpoint.Open(fs, path)
+		return c, errors.Join(err, openErr)
+	}
+	best, ok, err := checkpoint.ReadBest(fs, dir)
+	if err != nil {
+		return nil, err
+	}
+	entries, err := checkpoint.List(fs, dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		if ok && e.Step == best.Step {
+			return checkpoint.Open(fs, e.Path)
+		}
+	}
+	c, rejected, err := checkpoint.Latest(fs, dir)
+	if err != nil {
+		return nil, err
+	}
+	if len(rejected) > 0 {
+		return nil, fault.Checkpoint.Errorf("%s; hint: name the checkpoint to use: %s", rejected[0], c.Dir())
+	}
+	if c == nil {
+		return nil, fault.Checkpoint.Errorf("%s has no checkpoint yet", path)
+	}
+	return c, nil
+}
+
+// Evaluate measures the model on held-out documents: those of its run (data == ""), or of another data set made with the same
+// tokenizer, all of whose documents count. objective "" means that of the run's last phase; tokens bounds how much is read (0:
+// all of it).
+func (m *Model) Evaluate(data, objective string, tokens int64) (eval.Loss, error) {
+	c := m.Config
+	if data != "" && data != c.Data.Train {
+		c.Data.Train, c.Data.Valid = data, Held{Dir: data}
+	}
+	if objective != "" {
+		c.Objective, c.Phases, c.Train.Steps = objective, nil, 1
+		if err := runfile.Check(&c); err != nil {
+			return eval.Loss{}, err
+		}
+	}
+	j, err := prepare(c)
+	if err != nil {
+		return eval.Loss{}, err
+	}
+	defer j.close()
+	if err := j.valid.CheckTokenizer(m.Tokenizer.Hash(), m.Tokenizer.Vocab()); err != nil {
+		return eval.Loss{}, err
+	}
+	if !j.hasValid() {
+		return eval.Loss{}, fault.Usage.Errorf("the run held out no documents (data.valid: 0); hint: --data DIR with documents for evaluation")
+	}
+	a := model.NewActivations(m.Backend, c.Model, j.capacity(), false)
+	return j.evaluate(a, m.Weights, len(j.phases)-1, tokens, nil)
+}

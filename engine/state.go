@@ -1,0 +1,242 @@
+package engine
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"palimpsest/engine/checkpoint"
+	"palimpsest/engine/fault"
+	"palimpsest/engine/model"
+	"palimpsest/engine/optim"
+	"palimpsest/engine/runfile"
+	"palimpsest/engine/shard"
+	"palimpsest/kernels"
+)
+
+// Files of a checkpoint, beside the manifest.
+const (
+	modelFile     = "model.safetensors"
+	optimizerFile = "optimizer.safetensors"
+	stateFile     = "state.json"
+	configFile    = "config.yaml"
+)
+
+const stateFormat = 1
+
+// state is everything that a resumed run needs beside weights and moments. Nothing of it depends on where or how fast
+// the run is, but for the device and the clock, which are there to be reported.
+type state struct {
+	Format    int          `json:"format"`
+	Step      int64        `json:"step"`    // updates done, those that the guard dropped included
+	Micro     int64        `json:"micro"`   // micro-batches done: the counter of dropout
+	Updates   int64        `json:"updates"` // updates applied
+	Tokens    int64        `json:"tokens"`
+	Cursor    shard.Cursor `json:"cursor"` // where the data goes on
+	Skipped   int64        `json:"skipped"`
+	Streak    int          `json:"streak"`    // updates dropped in a row
+	Evaluated int64        `json:"evaluated"` // step of the last evaluation
+	Best      *bestLoss    `json:"best,omitempty"`
+	Seconds   float64      `json:"seconds"`
+	Resumes   int          `json:"resumes"`
+	Data      string       `json:"data"`      // hash of the data set's index
+	Tokenizer string       `json:"tokenizer"` // hash
+	Device    string       `json:"device"`
+	Version   string       `json:"version"`
+}
+
+// bestLoss is the best held-out loss so far of the phase at hand.
+type bestLoss struct {
+	Step  int64   `json:"step"`
+	Phase int     `json:"phase"`
+	Loss  float64 `json:"loss"`
+}
+
+// deviceLine describes what decides the bits of a result.
+func deviceLine(b kernels.Backend) string {
+	i := b.Info()
+	return fmt.Sprintf("%s, %s, %d threads, products: %s", i.Name, i.Device, i.Threads, i.Products)
+}
+
+// contents lists the files of a checkpoint of the present state.
+func (t *Trainer) contents() (checkpoint.Contents, error) {
+	stateJSON, err := json.MarshalIndent(t.state, "", "  ")
+	if err != nil {
+		return nil, err
+	}
+	tokenizerJSON, err := t.job.tokenizer.JSON()
+	if err != nil {
+		return nil, err
+	}
+	weights, err := checkpoint.TensorFile(modelFile, tensors(t.b, t.weights, map[string]kernels.Buf{"": t.weights.Master}), map[string]string{"step": fmt.Sprint(t.state.Step)})
+	if err != nil {
+		return nil, err
+	}
+	moments, err := checkpoint.TensorFile(optimizerFile, tensors(t.b, t.weights, map[string]kernels.Buf{"m.": t.opt.M, "v.": t.opt.V}), nil)
+	if err != nil {
+		return nil, err
+	}
+	return checkpoint.Contents{
+		weights, moments,
+		checkpoint.BytesFile(configFile, runfile.Marshal(t.job.config)),
+		checkpoint.BytesFile(TokenizerFile, tokenizerJSON),
+		checkpoint.BytesFile(stateFile, stateJSON),
+	}, nil
+}
+
+// tensors lists flat buffers by parameter, each name behind its prefix. One tensor at a time is on the host.
+func tensors(b kernels.Backend, w *model.Weights, flat map[string]kernels.Buf) (list []checkpoint.Tensor) {
+	var scratch []float32
+	var raw []byte
+	for prefix, buf := range flat {
+		for _, p := range w.Params {
+			list = append(list, checkpoint.Tensor{Name: prefix + p.Name, DType: checkpoint.F32, Shape: p.Shape, Data: func(out io.Writer) error {
+				scratch = slices.Grow(scratch[:0], p.Len())[:p.Len()]
+				b.Download(scratch, optim.Moment(buf, w, p))
+				if err := b.Sync(); err != nil {
+					return err
+				}
+				raw = littleEndian(raw[:0], scratch)
+				_, err := out.Write(raw)
+				return err
+			}})
+		}
+	}
+	return list
+}
+
+// restore fills flat buffers from a checkpoint's file of tensors, which must hold exactly these.
+func restore(b kernels.Backend, w *model.Weights, s *checkpoint.Safetensors, flat map[string]kernels.Buf) error {
+	unknown := map[string]bool{}
+	for _, name := range s.Names() {
+		unknown[name] = true
+	}
+	for prefix, buf := range flat {
+		for _, p := range w.Params {
+			name := prefix + p.Name
+			info, ok := s.Info(name)
+			if !ok {
+				return fault.Checkpoint.Errorf("tensor %s is missing", name)
+			}
+			if !slices.Equal(info.Shape, p.Shape) {
+				return fault.Checkpoint.Errorf("tensor %s has shape %v, the model wants %v", name, info.Shape, p.Shape)
+			}
+			values := make([]float32, p.Len())
+			if err := s.ReadFloat32(name, values); err != nil {
+				return fault.Checkpoint.Wrap(err)
+			}
+			b.Upload(optim.Moment(buf, w, p), values)
+			delete(unknown, name)
+		}
+	}
+	for name := range unknown {
+		return fault.Checkpoint.Errorf("tensor %s does not belong to the model", name)
+	}
+	return b.Sync()
+}
+
+// load takes over a checkpoint. Keys of the configuration that change what the run computes must be as they were, unless
+// train.allow_change names them.
+func (t *Trainer) load(c *checkpoint.Checkpoint) error {
+	if err := t.loadState(c); err != nil {
+		return fault.Checkpoint.Wrap(fmt.Errorf("%s: %w", c.Dir(), err))
+	}
+	return nil
+}
+
+func (t *Trainer) loadState(c *checkpoint.Checkpoint) error {
+	raw, err := c.Read(stateFile)
+	if err != nil {
+		return err
+	}
+	s := state{}
+	if err := json.Unmarshal(raw, &s); err != nil {
+		return fault.Checkpoint.Errorf("%s: %w", stateFile, err)
+	}
+	if s.Format != stateFormat {
+		return fault.Checkpoint.Errorf("%s is of format %d, this program reads %d; hint: use the version that wrote it (%s)", stateFile, s.Format, stateFormat, s.Version)
+	}
+	if err := t.compare(c, &s); err != nil {
+		return err
+	}
+	for file, flat := range map[string]map[string]kernels.Buf{
+		modelFile: {"": t.weights.Master}, optimizerFile: {"m.": t.opt.M, "v.": t.opt.V},
+	} {
+		tensors, err := c.Tensors(file)
+		if err != nil {
+			return err
+		}
+		err = restore(t.b, t.weights, tensors, flat)
+		tensors.Close()
+		if err != nil {
+			return fmt.Errorf("%s: %w", file, err)
+		}
+	}
+	t.weights.Publish(t.b)
+	if device := deviceLine(t.b); device != s.Device {
+		t.say("resuming on another device: was %s; is %s. Losses may differ in their last bits.", s.Device, device)
+	}
+	resumes := s.Resumes + 1
+	t.state, t.opt.Updates = s, s.Updates
+	t.state.Resumes, t.state.Device, t.state.Version = resumes, deviceLine(t.b), t.options.Version
+	return nil
+}
+
+// free lists keys (or sections, with a trailing dot) that change nothing of what is computed.
+var free = []string{"checkpoint.", "log.", "eval.", "stop_after", "train.device", "train.threads", "train.max_nonfinite", "train.allow_change", "data.train", "data.threads", "model.preset"}
+
+// compare refuses a checkpoint of another run.
+func (t *Trainer) compare(c *checkpoint.Checkpoint, s *state) error {
+	raw, err := c.Read(configFile)
+	if err != nil {
+		return err
+	}
+	old := Default()
+	if err := runfile.Decode(configFile, raw, &old); err != nil {
+		return fault.Checkpoint.Errorf("%w", err)
+	}
+	var differences []string
+	differ := func(key, was, is string) {
+		if was != is && !slices.Contains(t.job.config.Train.AllowChange, key) {
+			differences = append(differences, fmt.Sprintf("  %s: was %s, is %s", key, was, is))
+		}
+	}
+	was, is := flatten(old), flatten(t.job.config)
+	for _, key := range union(was, is) {
+		if !slices.ContainsFunc(free, func(f string) bool { return key == f || strings.HasSuffix(f, ".") && strings.HasPrefix(key, f) }) {
+			differ(key, was[key], is[key])
+		}
+	}
+	differ("data", s.Data, t.state.Data)
+	differ("tokenizer", s.Tokenizer, t.state.Tokenizer)
+	if len(differences) > 0 {
+		return fault.Usage.Errorf("the checkpoint is of another run:\n%s\nhint: go back to those values, allow a change by name (train.allow_change: [KEY]), or start another run (--out)", strings.Join(differences, "\n"))
+	}
+	return nil
+}
+
+func flatten(c Config) map[string]string {
+	m := map[string]string{}
+	for _, k := range runfile.Describe(c) {
+		m[k.Path] = k.Default
+	}
+	for i, p := range c.Phases {
+		m[fmt.Sprintf("phases.%d", i)] = fmt.Sprintf("%s steps %d epochs %g", p.Objective, p.Steps, p.Epochs)
+	}
+	return m
+}
+
+func union(a, b map[string]string) (keys []string) {
+	for k := range a {
+		keys = append(keys, k)
+	}
+	for k := range b {
+		if _, ok := a[k]; !ok {
+			keys = append(keys, k)
+		}
+	}
+	slices.Sort(keys)
+	return keys
+}

@@ -1,0 +1,287 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"path/filepath"
+	"time"
+
+	"palimpsest/engine/checkpoint"
+	"palimpsest/engine/eval"
+	"palimpsest/engine/fault"
+	"palimpsest/engine/model"
+	"palimpsest/engine/optim"
+	"palimpsest/engine/signals"
+	"palimpsest/engine/vfs"
+	"palimpsest/kernels"
+	"palimpsest/objectives"
+)
+
+// Options are what a run needs beside its run file.
+type Options struct {
+	Config  Config
+	Out     string           // run folder
+	Resume  string           // "auto", "never" or the path of a checkpoint
+	FS      vfs.FS           // nil: the operating system's
+	Watch   *signals.Watcher // nil: nobody asks to stop
+	Version string           // of the program, for the records
+	Observe Observer         // nil: nobody looks on
+}
+
+// Trainer is one run. Use Train; the type is what its parts share.
+type Trainer struct {
+	options Options
+	job     *job
+	fs      vfs.FS
+	lock    *checkpoint.RunLock
+	b       kernels.Backend
+	weights *model.Weights
+	acts    *model.Activations
+	opt     *optim.AdamW
+	feed    *feed
+	state   state
+	record  *record
+
+	first       int64 // step at which this process took over
+	saved       int64 // step of the newest checkpoint of this run; -1: none
+	failedSaves int   // in a row
+}
+
+// Train runs a configuration to its end, from where the run folder stands. It returns an error of kind fault.Preempted
+// when it was asked to leave and everything is committed.
+func Train(o Options) (err error) {
+	t, err := newTrainer(o)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, t.close()) }()
+	return t.run()
+}
+
+// run is the loop: an update is planned in the background, computed, applied unless it is not finite, and recorded; once
+// in a while the model is evaluated and saved.
+func (t *Trainer) run() error {
+	if err := t.evaluate(); err != nil { // an evaluation that was due when the run was left
+		return err
+	}
+	for t.state.Step < t.job.total {
+		if t.stopping() {
+			return t.leave()
+		}
+		started := time.Now()
+		u, err := t.next()
+		if err != nil {
+			return err
+		}
+		if u == nil { // asked to stop while waiting
+			continue
+		}
+		waited := time.Since(started)
+
+		t.forwardBackward(u)
+		result, err := t.apply(u)
+		if err != nil {
+			return err
+		}
+		t.feed.recycle(u)
+		t.logStep(u, result, time.Since(started), waited)
+		if t.state.Streak >= t.job.config.Train.MaxNonfinite {
+			return fault.Diverged.Errorf("step %d: %d updates in a row were not finite and were dropped; hint: a lower optimizer.learning_rate, a longer schedule.warmup, or optimizer.clip", t.state.Step, t.state.Streak)
+		}
+		if err := t.evaluate(); err != nil {
+			return err
+		}
+		if every := t.job.config.Checkpoint.Every; every > 0 && t.state.Step%every == 0 || t.saveAsked() {
+			if err := t.save(); err != nil {
+				return err
+			}
+		}
+	}
+	return t.save()
+}
+
+// forwardBackward sums the gradients and results of all micro-batches of an update.
+func (t *Trainer) forwardBackward(u *update) {
+	t.b.Zero(t.weights.Grad)
+	t.acts.ResetResults()
+	for _, p := range u.plans {
+		t.fs.Tick("micro-batch")
+		step := model.Step{Dropout: float32(t.job.config.Train.Dropout), Seed: t.job.config.Train.Seed, Micro: uint32(t.state.Micro)}
+		if err := t.acts.Load(p, step); err != nil {
+			panic(err) // the plan was checked and the capacities were made for it
+		}
+		t.acts.Forward(t.weights)
+		t.acts.Loss(t.weights, true)
+		t.acts.Backward(t.weights)
+		t.state.Micro++
+	}
+}
+
+// apply updates the parameters, unless gradient or loss are not finite: then weights and moments keep every bit.
+func (t *Trainer) apply(u *update) (stepResult, error) {
+	r := stepResult{rate: t.job.config.Optimizer.LearningRate * t.job.config.Schedule.Factor(u.step, t.job.total)}
+	t.opt.Step(t.b, t.weights, t.acts.Guard(t.weights), r.rate)
+	squares, terms, err := t.acts.Results(termNames(u.plans[0]))
+	if err != nil {
+		return r, err
+	}
+	r.collect(u, squares, terms)
+	if r.finite() {
+		t.state.Streak = 0
+	} else {
+		t.opt.Skip()
+		t.state.Streak++
+		t.state.Skipped++
+	}
+	t.state.Step, t.state.Updates, t.state.Cursor = u.step+1, t.opt.Updates, u.after
+	t.state.Tokens += u.tokens
+	t.fs.Tick("update")
+	return r, nil
+}
+
+// stepResult is what an update gave, for the log.
+type stepResult struct {
+	loss, gradNorm, rate, accuracy float64
+	parts                          map[string]float64
+}
+
+func (r *stepResult) collect(u *update, squares float64, terms []model.TermResult) {
+	r.gradNorm, r.parts = math.Sqrt(squares), map[string]float64{}
+	hits := 0.0
+	for i, res := range terms {
+		term := &u.plans[0].Terms[i]
+		part := res.Loss / term.Den
+		r.parts[res.Name] = part
+		r.loss += term.Share * part
+		hits += res.Hits
+	}
+	if u.rows > 0 {
+		r.accuracy = hits / float64(u.rows)
+	}
+}
+
+func (r *stepResult) finite() bool {
+	s := r.loss + r.gradNorm
+	return !math.IsNaN(s) && !math.IsInf(s, 0)
+}
+
+func termNames(p *objectives.Plan) []string {
+	names := make([]string, len(p.Terms))
+	for i := range p.Terms {
+		names[i] = p.Terms[i].Name
+	}
+	return names
+}
+
+// evaluate runs the held-out documents when an evaluation is due at this step and was not done, and saves when the result
+// is the best of its phase. When asked to stop it leaves at once; the resumed run evaluates.
+func (t *Trainer) evaluate() error {
+	c, step := t.job.config.Eval, t.state.Step
+	due := step == t.job.total || c.Every > 0 && step%c.Every == 0
+	if !due || step == 0 || t.state.Evaluated == step || !t.job.hasValid() {
+		return nil
+	}
+	phase := phaseAt(t.job.phases, step-1)
+	loss, err := t.job.evaluate(t.acts, t.weights, phase, c.Tokens, t.stopping)
+	if errors.Is(err, eval.ErrInterrupted) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	t.state.Evaluated = step
+	t.logEval(phase, loss)
+	if best := t.state.Best; best == nil || best.Phase != phase || loss.Loss < best.Loss {
+		t.state.Best = &bestLoss{Step: step, Phase: phase, Loss: loss.Loss}
+		if err := t.save(); err != nil || t.saved != step {
+			return err
+		}
+		return checkpoint.SetBest(t.fs, t.checkpoints(), checkpoint.Best{Step: step, Metric: loss.Loss})
+	}
+	return nil
+}
+
+// evaluate measures a model on the held-out documents of a job.
+func (j *job) evaluate(a *model.Activations, w *model.Weights, phase int, tokens int64, stop func() bool) (eval.Loss, error) {
+	next, closing, err := j.heldOut(phase, tokens)
+	if err != nil {
+		return eval.Loss{}, err
+	}
+	defer closing()
+	baseline, err := j.unigram(phase)
+	if err != nil {
+		return eval.Loss{}, err
+	}
+	return eval.Run(a, w, next, baseline, stop)
+}
+
+func (t *Trainer) checkpoints() string { return filepath.Join(t.options.Out, "checkpoints") }
+
+// maxFailedSaves in a row end a run that can no longer keep its work.
+const maxFailedSaves = 3
+
+// save commits the present state, unless it is committed already, and deletes checkpoints that are no longer kept. A
+// failure ends the run only when it was the last chance, or came too often.
+func (t *Trainer) save() error {
+	if t.saved == t.state.Step {
+		return nil
+	}
+	t.state.Seconds = t.record.elapsed()
+	contents, err := t.contents()
+	if err != nil {
+		return err
+	}
+	started := time.Now()
+	if err := checkpoint.Save(t.fs, t.checkpoints(), t.state.Step, contents); err != nil {
+		t.failedSaves++
+		if last := t.state.Step == t.job.total || t.stopping(); last || t.failedSaves >= maxFailedSaves {
+			return err
+		}
+		t.say("checkpoint of step %d failed, the run goes on (failure %d of %d): %v", t.state.Step, t.failedSaves, maxFailedSaves, err)
+		return nil
+	}
+	t.saved, t.failedSaves = t.state.Step, 0
+	t.logSave(time.Since(started))
+	_, err = checkpoint.Rotate(t.fs, t.checkpoints(), t.job.config.Checkpoint.Keep, t.state.Step)
+	return err
+}
+
+func (t *Trainer) stopping() bool {
+	after := t.job.config.StopAfter
+	return t.options.Watch != nil && t.options.Watch.Stopping() || t.first < after && after <= t.state.Step && t.state.Step < t.job.total
+}
+
+func (t *Trainer) saveAsked() bool { return t.options.Watch != nil && t.options.Watch.TakeSave() }
+
+// leave commits and says that the run goes on later.
+func (t *Trainer) leave() error {
+	if err := t.save(); err != nil {
+		return err
+	}
+	reason := fmt.Sprintf("stop_after: %d", t.job.config.StopAfter)
+	if t.options.Watch != nil && t.options.Watch.Stopping() {
+		reason = t.options.Watch.Reason()
+	}
+	return fault.Preempted.Errorf("stopped by %s at step %d of %d; the checkpoint is committed; hint: the same command goes on from there", reason, t.state.Step, t.job.total)
+}
+
+// next waits for the next planned update; nil means that the run was asked to stop meanwhile.
+func (t *Trainer) next() (*update, error) {
+	var stopped <-chan struct{}
+	if t.options.Watch != nil {
+		stopped = t.options.Watch.Stopped()
+	}
+	select {
+	case u, ok := <-t.feed.updates:
+		if !ok {
+			return nil, fault.Internal.Errorf("step %d: the planner ended early", t.state.Step)
+		}
+		if u.err != nil {
+			return nil, fmt.Errorf("step %d: %w", u.step, u.err)
+		}
+		return u, nil
+	case <-stopped:
+		return nil, nil
+	}
+}
