@@ -104,7 +104,7 @@ func (e *Encoder) Encode(dst []int32, text []byte) []int32 {
 // EncodeSpecials is Tokenizer.EncodeSpecials with this Encoder's cache. Of several names the leftmost counts, then the
 // longest.
 func (e *Encoder) EncodeSpecials(dst []int32, text []byte) []int32 {
-	specials := e.t.Specials()
+	specials := e.t.order
 	e.lookup = e.lookup[:0]
 	for range specials {
 		e.lookup = append(e.lookup, -1)

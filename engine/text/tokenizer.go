@@ -3,6 +3,7 @@ package text
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"sync"
 	"unicode/utf8"
 
@@ -25,6 +26,7 @@ type Tokenizer struct {
 
 	tokens   [][]byte         // id -> bytes; a special token's are those of its name
 	special  []bool           // id -> is it special
+	order    []int32          // ids of the special tokens
 	ids      map[string]int32 // bytes -> id, ordinary tokens
 	specials map[string]int32 // name -> id
 	bytes    [256]int32       // byte -> id
@@ -57,6 +59,7 @@ func newTokenizer(tokens [][]byte, special []bool, merges []merge) (*Tokenizer, 
 		index := t.ids
 		if special[id] {
 			index = t.specials
+			t.order = append(t.order, int32(id))
 		}
 		if len(token) == 0 {
 			return nil, fault.Data.Errorf("token %d is empty", id)
@@ -149,15 +152,7 @@ func (t *Tokenizer) valid(id int32) bool { return id >= 0 && int(id) < len(t.tok
 func (t *Tokenizer) IsSpecial(id int32) bool { return t.valid(id) && t.special[id] }
 
 // Specials returns the ids of the special tokens in order.
-func (t *Tokenizer) Specials() []int32 {
-	var ids []int32
-	for id, special := range t.special {
-		if special {
-			ids = append(ids, int32(id))
-		}
-	}
-	return ids
-}
+func (t *Tokenizer) Specials() []int32 { return slices.Clone(t.order) }
 
 // Token returns the printable form of a token, as tokenizer.json has it: the name of a special token, the byte-level
 // alphabet (a space is U+0120) for all others. It is empty for an id outside the vocabulary.

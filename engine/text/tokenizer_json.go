@@ -14,9 +14,9 @@ import (
 const maxTokenizerFile = 256 << 20
 
 // Parse reads a tokenizer.json of the Hugging Face tokenizers library, as far as it describes byte-level BPE with GPT-2's
-// pre-tokenizer: model BPE, pre_tokenizer and decoder ByteLevel without add_prefix_space, no normalizer, special added
-// tokens. A post_processor ByteLevel, which only trims offsets there, is accepted and not kept. Whatever else would
-// change the ids is refused with the place in the file; nothing is ignored. Errors have the kind fault.Data.
+// pre-tokenizer: model BPE, pre_tokenizer ByteLevel without add_prefix_space, no normalizer, special added tokens. Decoder
+// and post_processor may be ByteLevel or null; neither has a say in ids, and Save writes ByteLevel and null. Everything
+// else is refused with the place in the file; nothing is ignored. Errors have the kind fault.Data.
 func Parse(data []byte) (*Tokenizer, error) {
 	t, err := parse(data)
 	if err != nil {
@@ -96,9 +96,7 @@ func (f *file) read() error {
 				return f.array(func(int) error { return f.readAdded() })
 			case "pre_tokenizer":
 				return f.readByteLevel(true)
-			case "decoder":
-				return f.readByteLevel(false)
-			case "post_processor":
+			case "decoder", "post_processor":
 				if f.null() {
 					return nil
 				}
@@ -118,7 +116,7 @@ func (f *file) read() error {
 	if err != nil {
 		return err
 	}
-	for _, key := range []string{"pre_tokenizer", "decoder", "model"} {
+	for _, key := range []string{"pre_tokenizer", "model"} {
 		if !seen[key] {
 			return fmt.Errorf("$.%s is missing", key)
 		}
