@@ -1,0 +1,32 @@
+//go:build cgo
+
+// dropout: y = x * mask / (1-p); the mask is computed, never stored, so the gradient is the same kernel.
+//
+// Shapes: [rows,C]. Bytes: 8 an element. Integer operations: 10 rounds of Philox4x32 for every 8 elements.
+// Source: Srivastava et al., JMLR 15 (2014); counters as Drop in backend.go says.
+// Oracle: dropout_ref.go.
+#ifndef KERNEL
+#define FAMILY "dropout_cpu.c"
+#include "leaf.h"
+#include "levels.h"
+
+LEAF(dropout_rows, (int level, float *y, const float *x, int lo, int hi, int C, const dropout *d), (y, x, lo, hi, C, d))
+
+#else
+
+static void KERNEL(dropout_rows)(float *y, const float *x, int lo, int hi, int C, const dropout *d)
+{
+	uint32_t words[DROP_COLUMNS / 2];
+	for (int r = lo; r < hi; r++)
+		for (int c = 0; c < C; c += DROP_COLUMNS) {
+			int n = C - c < DROP_COLUMNS ? C - c : DROP_COLUMNS;
+			const lane *lanes = drop_lanes(words, c, n, (uint32_t)r, d);
+			const float *in = x + (size_t)r * C + c;
+			float *out = y + (size_t)r * C + c;
+			SIMD
+			for (int j = 0; j < n; j++)
+				out[j] = lanes[j] < d->threshold ? 0.0f : in[j] * d->scale;
+		}
+}
+
+#endif

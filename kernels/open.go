@@ -1,0 +1,34 @@
+package kernels
+
+import (
+	"errors"
+	"fmt"
+)
+
+// ErrNoDevice is wrapped by the errors of Open about devices that are not there.
+var ErrNoDevice = errors.New("no such device")
+
+// Open returns the backend of a device by its name on the command line: "cpu", "cuda", "auto" for the fastest one of
+// this machine, and "ref32" or "ref64" for the oracles. threads is for the CPU; 0 takes all processors. What auto chose is
+// a note of the backend's Info. An absent device gives an error that wraps ErrNoDevice.
+func Open(device string, threads int) (Backend, error) {
+	switch device {
+	case "auto":
+		b, err := NewCPU(CPUOptions{Threads: threads})
+		if err != nil {
+			return nil, err
+		}
+		info := &b.(*cpu).info
+		info.Notes = append(info.Notes, "device auto: the CPU, as this build has no CUDA support")
+		return b, nil
+	case "cpu":
+		return NewCPU(CPUOptions{Threads: threads})
+	case "cuda":
+		return nil, fmt.Errorf("--device cuda: this build has no CUDA support: %w; hint: use --device cpu", ErrNoDevice)
+	case "ref32":
+		return NewRef32(), nil
+	case "ref64":
+		return NewRef64(), nil
+	}
+	return nil, fmt.Errorf("--device %s: want auto, cpu or cuda: %w; hint: use --device auto", device, ErrNoDevice)
+}
