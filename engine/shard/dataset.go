@@ -105,7 +105,8 @@ func (ds *Dataset) open() error {
 		case optional[n]: // an AddPlane that was cut off; never read
 			ds.stray = append(ds.stray, n)
 		default:
-			problems.add(fault.Data.Errorf("%s/%s: the index does not know this file; hint: remove it, or restore the index that belongs to it",
+			problems.add(fault.Data.Errorf("%s/%s: the index does not know this file; "+
+				"hint: remove it, or restore the index that belongs to it",
 				ds.dir, n))
 		}
 	}
@@ -116,7 +117,8 @@ func readIndex(root *os.Root, dir string) ([]byte, error) {
 	info, err := root.Lstat(indexName)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, fault.Data.Errorf("%s: no %s: not a data set, or an unfinished build; hint: run `data build` to its end", dir, indexName)
+		return nil, fault.Data.Errorf("%s: no %s: not a data set, or an unfinished build; "+
+			"hint: run `data build` to its end", dir, indexName)
 	case err != nil:
 		return nil, fault.Data.Errorf("%s/%s: %w", dir, indexName, err)
 	case !info.Mode().IsRegular():
@@ -168,7 +170,8 @@ func (ds *Dataset) Stray() []string { return ds.stray }
 func (ds *Dataset) CheckTokenizer(hash string, vocab int) error {
 	t := ds.index.Tokenizer
 	if t.Hash != hash || t.Vocab != vocab {
-		return fault.Data.Errorf("data set %s was made with tokenizer %q of %d tokens, not with %q of %d; hint: use the tokenizer it was built with, or build it again",
+		return fault.Data.Errorf("data set %s was made with tokenizer %q of %d tokens, not with %q of %d; "+
+			"hint: use the tokenizer it was built with, or build it again",
 			ds.dir, t.Hash, t.Vocab, hash, vocab)
 	}
 	return nil
@@ -224,7 +227,8 @@ func (ds *Dataset) planeIndices(names []string) ([]int, error) {
 	for _, n := range names {
 		i := slices.IndexFunc(ds.index.Planes, func(p Plane) bool { return p.Name == n })
 		if i < 0 {
-			return nil, fault.Data.Errorf("data set %s has no plane %q, only %v; hint: add it with `data annotate`", ds.dir, n, ds.index.Planes)
+			return nil, fault.Data.Errorf("data set %s has no plane %q, only %v; "+
+				"hint: add it with `data annotate`", ds.dir, n, ds.index.Planes)
 		}
 		if !slices.Contains(list, i) {
 			list = append(list, i)
@@ -324,7 +328,8 @@ func (d *data) starts(k int, lengths []byte, tokens int) ([]int, error) {
 // outside names the first token of a document that is not in the vocabulary.
 func (d *data) outside(k, at int, doc Document, vocab int) error {
 	i := slices.IndexFunc(doc.Tokens, func(t int32) bool { return uint32(t) >= uint32(vocab) })
-	return d.tok.errorf("frame %d, token %d (document %d, token %d): id %d is outside the vocabulary of %d; hint: the shards were made with another tokenizer",
+	return d.tok.errorf("frame %d, token %d (document %d, token %d): id %d is outside the vocabulary of %d; "+
+		"hint: the shards were made with another tokenizer",
 		k, at+i, doc.ID, i, uint32(doc.Tokens[i]), vocab)
 }
 

@@ -59,29 +59,23 @@ func appendTokens(raw []byte, tokens []int32, width int) []byte {
 }
 
 // widen converts raw tokens to dst, which has room for exactly those, and returns the largest id as an unsigned number.
-// Eight bytes are loaded at a time; the loops are the only per-token work of a reader beside zstd.
+// Narrow tokens are loaded four at a time; the loops are the only per-token work of a reader beside zstd.
 func widen(dst []int32, raw []byte, width int) uint32 {
 	var top uint32
 	if width == 2 {
-		for len(dst) >= 4 && len(raw) >= 8 {
-			v := binary.LittleEndian.Uint64(raw)
+		whole := len(dst) &^ 3
+		for i := 0; i+4 <= whole; i += 4 {
+			v := binary.LittleEndian.Uint64(raw[2*i : 2*i+8])
 			a, b, c, d := uint32(v&0xFFFF), uint32(v>>16&0xFFFF), uint32(v>>32&0xFFFF), uint32(v>>48)
-			dst[0], dst[1], dst[2], dst[3] = int32(a), int32(b), int32(c), int32(d)
+			o := (*[4]int32)(dst[i : i+4])
+			o[0], o[1], o[2], o[3] = int32(a), int32(b), int32(c), int32(d)
 			top = max(top, max(a, b), max(c, d))
-			dst, raw = dst[4:], raw[8:]
 		}
-		for i := range dst {
+		for i := whole; i < len(dst); i++ {
 			t := uint32(binary.LittleEndian.Uint16(raw[2*i:]))
 			dst[i], top = int32(t), max(top, t)
 		}
 		return top
-	}
-	for len(dst) >= 2 && len(raw) >= 8 {
-		v := binary.LittleEndian.Uint64(raw)
-		a, b := uint32(v), uint32(v>>32)
-		dst[0], dst[1] = int32(a), int32(b)
-		top = max(top, a, b)
-		dst, raw = dst[2:], raw[8:]
 	}
 	for i := range dst {
 		t := binary.LittleEndian.Uint32(raw[4*i:])

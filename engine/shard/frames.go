@@ -60,7 +60,8 @@ func (m *member) lstat() (fs.FileInfo, error) {
 	case err != nil:
 		return nil, m.errorf("%w; hint: a file of the data set is missing or unreadable, restore it or build again", err)
 	case !info.Mode().IsRegular():
-		return nil, m.errorf("%s, expected a plain file; hint: links are refused, copy the file itself into the folder", info.Mode().Type())
+		return nil, m.errorf("%s, expected a plain file; "+
+			"hint: links are refused, copy the file itself into the folder", info.Mode().Type())
 	case info.Size() != m.Bytes:
 		return nil, m.errorf("%d bytes, the index declares %d; hint: the file is cut short or was changed, restore it or build again",
 			info.Size(), m.Bytes)
@@ -213,7 +214,8 @@ type codec struct {
 }
 
 var codecs = sync.Pool{New: func() any {
-	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(decoderWindow), zstd.WithDecodeAllCapLimit(true))
+	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(decoderWindow),
+		zstd.WithDecodeAllCapLimit(true))
 	if err != nil {
 		panic(err) // constant options
 	}

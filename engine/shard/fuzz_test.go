@@ -2,6 +2,7 @@ package shard
 
 import (
 	"bytes"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -10,13 +11,18 @@ import (
 
 // What parseIndex accepts is consistent and survives being written again.
 func FuzzParseIndex(f *testing.F) {
-	text, err := os.ReadFile(filepath.Join(build(f, corpus(60, 60, 300, 31), small(300)), indexName))
+	text, err := os.ReadFile(filepath.Join(build(f, corpus(4, 60, 300, 31), small(300)), indexName))
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Add(text)
 	f.Add([]byte(`{"format":1,"shards":[{"name":"../x"}]}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
+		var draft Index // a right self-hash leads on to the checks behind it
+		if json.Unmarshal(text, &draft) == nil {
+			draft.Hash = draft.sum()
+			text, _ = json.Marshal(draft)
+		}
 		x, err := parseIndex(text, "index.json")
 		if err != nil {
 			return

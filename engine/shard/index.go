@@ -192,7 +192,8 @@ func parseIndex(text []byte, path string) (Index, error) {
 		return Index{}, bad("key format is missing")
 	}
 	if *version.Format != FormatVersion {
-		return Index{}, fault.Data.Errorf("%s: format version %d, expected %d; hint: use the program version that wrote it, or build the data set again",
+		return Index{}, fault.Data.Errorf("%s: format version %d, expected %d; "+
+			"hint: use the program version that wrote it, or build the data set again",
 			path, *version.Format, FormatVersion)
 	}
 	d := json.NewDecoder(bytes.NewReader(text))

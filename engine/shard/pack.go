@@ -79,18 +79,21 @@ func NewPacker(s *Stream, c PackConfig) (*Packer, error) {
 	case c.Long != LongCut && c.Long != LongSplit && c.Long != LongError:
 		return nil, fault.Usage.Errorf("data.long: %q, expected %q, %q or %q", c.Long, LongCut, LongSplit, LongError)
 	case c.Capacity < 1 || c.MaxLength < 1 || c.MaxSegments < 0:
-		return nil, fault.Usage.Errorf("packing with capacity %d, length %d, segments %d, expected positive numbers", c.Capacity, c.MaxLength, c.MaxSegments)
+		return nil, fault.Usage.Errorf("packing with capacity %d, length %d, segments %d, expected positive numbers",
+			c.Capacity, c.MaxLength, c.MaxSegments)
 	case c.Mode == Cut && c.Cost != nil:
 		return nil, fault.Usage.Errorf("packing %q cannot weigh pieces; hint: use %q", Cut, Whole)
 	}
 	p := &Packer{s: s, c: c, next: s.Cursor()}
 	p.skip = p.next.Offset
 	if c.Mode == Whole && p.cost(c.MaxLength) > c.Capacity {
-		return nil, fault.Usage.Errorf("a piece of %d tokens costs %d, more than a whole step of %d; hint: raise tokens_per_step or shorten the longest piece",
+		return nil, fault.Usage.Errorf("a piece of %d tokens costs %d, more than a whole step of %d; "+
+			"hint: raise tokens_per_step or shorten the longest piece",
 			c.MaxLength, p.cost(c.MaxLength), c.Capacity)
 	}
 	if c.Mode == Whole && p.skip > 0 && (c.Long != LongSplit || p.skip%int64(c.MaxLength) != 0) {
-		return nil, fault.Data.Errorf("cursor %+v points into a document, but packing %q with long %q and length %d never stops there; hint: resume with the packing of the run",
+		return nil, fault.Data.Errorf("cursor %+v points into a document, but packing %q with long %q and length %d never stops there; "+
+			"hint: resume with the packing of the run",
 			p.next, c.Mode, c.Long, c.MaxLength)
 	}
 	return p, nil
@@ -143,7 +146,8 @@ func (p *Packer) fetch() error {
 		return err
 	}
 	if p.c.Mode == Whole && p.c.Long == LongError && len(d.Tokens) > p.c.MaxLength {
-		return fault.Data.Errorf("data set %s: document %d has %d tokens, at most %d fit; hint: data.long: cut or split, or a longer maximum",
+		return fault.Data.Errorf("data set %s: document %d has %d tokens, at most %d fit; "+
+			"hint: data.long: cut or split, or a longer maximum",
 			p.s.ds.dir, d.ID, len(d.Tokens), p.c.MaxLength)
 	}
 	p.doc, p.at, p.held = d, p.s.taken(), true
@@ -159,7 +163,8 @@ func (p *Packer) fit(used int) int {
 	}
 	if cost := p.cost(n); cost < 0 || cost > p.c.Capacity-used {
 		if used == 0 { // NewPacker saw to it that a monotonic cost fits
-			p.failed = fault.Usage.Errorf("a piece of %d tokens costs %d, a longer one less; hint: the cost must be monotonic", n, cost)
+			p.failed = fault.Usage.Errorf("a piece of %d tokens costs %d, a longer one less; "+
+				"hint: the cost must be monotonic", n, cost)
 		}
 		return 0
 	}

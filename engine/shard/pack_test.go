@@ -64,7 +64,8 @@ func TestPackerResumesAtEveryStep(t *testing.T) {
 					p := packer(t, ds, sc, pc, from)
 					got, at := steps(t, p, 3)
 					want := all[i:min(i+3, len(all))]
-					if len(got) != len(want) || len(got) > 0 && (!reflect.DeepEqual(got, want) || !slices.Equal(at[:len(got)], cursors[i:i+len(got)])) {
+					if len(got) != len(want) || len(got) > 0 &&
+						(!reflect.DeepEqual(got, want) || !slices.Equal(at[:len(got)], cursors[i:i+len(got)])) {
 						t.Fatalf("from %+v the steps differ", from)
 					}
 					p.s.Close()
@@ -98,7 +99,8 @@ func TestPackerKeepsEveryToken(t *testing.T) {
 				d := docs[i]
 				if piece.Document != d.ID || piece.Epoch != d.Epoch || piece.Offset != offset || len(piece.Tokens) == 0 ||
 					len(piece.Tokens) > pc.MaxLength || !slices.Equal(piece.Tokens, d.Tokens[offset:offset+len(piece.Tokens)]) {
-					t.Fatalf("%s: step %d: piece of document %d at %d, expected document %d at %d", name, n, piece.Document, piece.Offset, d.ID, offset)
+					t.Fatalf("%s: step %d: piece of document %d at %d, expected document %d at %d",
+						name, n, piece.Document, piece.Offset, d.ID, offset)
 				}
 				used += p.cost(len(piece.Tokens))
 				tokens += len(piece.Tokens)
@@ -118,8 +120,8 @@ func TestPackerKeepsEveryToken(t *testing.T) {
 				t.Fatalf("%s: step %d of %d uses %d of %d in %d pieces", name, n, len(all), used, pc.Capacity, len(step.Pieces))
 			}
 		}
-		want := PackStats{Documents: int64(len(docs)), Tokens: int64(tokens), Dropped: int64(dropped), Steps: int64(len(all)), Cost: int64(cost),
-			Fill: float64(cost) / float64(len(all)*pc.Capacity)}
+		want := PackStats{Documents: int64(len(docs)), Tokens: int64(tokens), Dropped: int64(dropped), Steps: int64(len(all)),
+			Cost: int64(cost), Fill: float64(cost) / float64(len(all)*pc.Capacity)}
 		if i != len(docs) || p.Stats() != want {
 			t.Errorf("%s: %d of %d documents; stats %+v, want %+v", name, i, len(docs), p.Stats(), want)
 		}
@@ -139,7 +141,8 @@ func TestPackerCutsPlanesAlong(t *testing.T) {
 		t.Fatal(err)
 	}
 	ds := open(t, dir)
-	all, _ := steps(t, packer(t, ds, StreamConfig{Epochs: 1, Shuffle: true, Planes: []string{"loss"}}, PackConfig{Mode: Cut, Capacity: 50, MaxLength: 20}, Cursor{}), 1<<20)
+	sc := StreamConfig{Epochs: 1, Shuffle: true, Planes: []string{"loss"}}
+	all, _ := steps(t, packer(t, ds, sc, PackConfig{Mode: Cut, Capacity: 50, MaxLength: 20}, Cursor{}), 1<<20)
 	for _, step := range all {
 		for _, p := range step.Pieces {
 			want := planeOf(Document{ID: p.Document, Tokens: docs[p.Document]})[p.Offset : p.Offset+len(p.Tokens)]
@@ -171,7 +174,8 @@ func TestPackerRefuses(t *testing.T) {
 	ds := open(t, build(t, [][]int32{{1, 2}, {1, 2, 3, 4, 5}, {1}}, small(300)))
 	s := stream(t, ds, StreamConfig{Epochs: 1}, Cursor{})
 	for _, pc := range []PackConfig{
-		{}, {Mode: "x", Capacity: 4, MaxLength: 4}, {Mode: Cut, MaxLength: 4}, {Mode: Cut, Capacity: 4}, {Mode: Whole, Capacity: 4, MaxLength: 5},
+		{}, {Mode: "x", Capacity: 4, MaxLength: 4}, {Mode: Cut, MaxLength: 4}, {Mode: Cut, Capacity: 4},
+		{Mode: Whole, Capacity: 4, MaxLength: 5},
 		{Mode: Whole, Capacity: 4, MaxLength: 4, Long: "x"}, {Mode: Cut, Capacity: 4, MaxLength: 4, MaxSegments: -1},
 		{Mode: Cut, Capacity: 4, MaxLength: 4, Cost: func(n int) int { return n }},
 		{Mode: Whole, Capacity: 8, MaxLength: 4, Cost: func(n int) int { return 3 * n }},
@@ -193,6 +197,7 @@ func TestPackerRefuses(t *testing.T) {
 	}
 	_, err = packer(t, ds, StreamConfig{Epochs: 1}, PackConfig{Mode: Whole, Capacity: 4, MaxLength: 4, Cost: odd}, Cursor{}).Next()
 	wantKind(t, fault.Usage, err)
-	_, err = NewPacker(stream(t, ds, StreamConfig{Epochs: 1}, Cursor{Document: 1, Offset: 3}), PackConfig{Mode: Whole, Capacity: 4, MaxLength: 4})
+	middle := stream(t, ds, StreamConfig{Epochs: 1}, Cursor{Document: 1, Offset: 3})
+	_, err = NewPacker(middle, PackConfig{Mode: Whole, Capacity: 4, MaxLength: 4})
 	wantKind(t, fault.Data, err)
 }

@@ -28,7 +28,8 @@ func (ds *Dataset) addPlane(o folder, plane Plane, fill func(d Document) ([]byte
 	case !knownPlane(plane.Name):
 		return Index{}, fault.Usage.Errorf("plane %q, expected one of %v", plane.Name, planeNames)
 	case exists:
-		return Index{}, fault.Usage.Errorf("data set %s has a plane %q already; hint: build the data set again to replace it", ds.dir, plane.Name)
+		return Index{}, fault.Usage.Errorf("data set %s has a plane %q already; "+
+			"hint: build the data set again to replace it", ds.dir, plane.Name)
 	case len(plane.Provenance) > maxText:
 		return Index{}, fault.Usage.Errorf("plane %s: a provenance of %d bytes, at most %d", plane.Name, len(plane.Provenance), maxText)
 	}

@@ -207,7 +207,8 @@ func TestInspectAndVerifyAgree(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if last != total || r.Tokens != s.Total.Tokens || r.Documents != 100 || r.Bytes != s.Total.Bytes || r.Shards != len(s.Shards) || r.Files != 2*r.Shards {
+	if last != total || r.Tokens != s.Total.Tokens || r.Documents != 100 ||
+		r.Bytes != s.Total.Bytes || r.Shards != len(s.Shards) || r.Files != 2*r.Shards {
 		t.Errorf("report %+v, summary %+v, progress %d of %d", r, s.Total, last, total)
 	}
 	if s.Total.Ratio <= 0 || s.Total.MeanLength != float64(s.Total.Tokens)/100 {
@@ -223,11 +224,13 @@ func TestPlanes(t *testing.T) {
 	if _, err := AddPlane(dir, Plane{"loss", "test"}, fill); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := AddPlane(dir, Plane{"bio", "other"}, func(d Document) ([]byte, error) { return make([]byte, len(d.Tokens)), nil }); err != nil {
+	zeros := func(d Document) ([]byte, error) { return make([]byte, len(d.Tokens)), nil }
+	if _, err := AddPlane(dir, Plane{"bio", "other"}, zeros); err != nil {
 		t.Fatal(err)
 	}
 	ds := open(t, dir)
-	if x := ds.Index(); x.Planes[0].Name != "bio" || x.Planes[1] != (Plane{"loss", "test"}) || !reflect.DeepEqual(x.Shards[1].Tok, before.Shards[1].Tok) {
+	if x := ds.Index(); x.Planes[0].Name != "bio" || x.Planes[1] != (Plane{"loss", "test"}) ||
+		!reflect.DeepEqual(x.Shards[1].Tok, before.Shards[1].Tok) {
 		t.Errorf("planes %v", x.Planes)
 	}
 	if _, err := ds.Verify(nil); err != nil {

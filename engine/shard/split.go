@@ -37,14 +37,16 @@ func (ds *Dataset) Selector(seed uint64, split Split) (func(id int64) bool, erro
 	}
 	if split.Valid == 0 {
 		if split.Part == Valid {
-			return nil, fault.Usage.Errorf("data set %s: held-out documents were asked for, but the share is 0; hint: set data.valid", ds.dir)
+			return nil, fault.Usage.Errorf("data set %s: held-out documents were asked for, but the share is 0; "+
+				"hint: set data.valid", ds.dir)
 		}
 		return nil, nil
 	}
 	n := ds.Documents()
 	if n < 2 {
 		if split.Part == Valid {
-			return nil, fault.Data.Errorf("data set %s has one document, none can be held out; hint: give more documents, or data.valid: 0", ds.dir)
+			return nil, fault.Data.Errorf("data set %s has one document, none can be held out; "+
+				"hint: give more documents, or data.valid: 0", ds.dir)
 		}
 		return nil, nil
 	}

@@ -70,7 +70,8 @@ func (ds *Dataset) Stream(c StreamConfig, from Cursor) (*Stream, error) {
 		c.Decoders = 2
 	}
 	if c.Window < 1 || c.Window > 1<<20 || c.Epochs < 0 || int64(c.Epochs) > 1<<32-1 || c.Decoders < 1 {
-		return nil, fault.Usage.Errorf("data set %s: stream of window %d, epochs %d, decoders %d, expected positive numbers", ds.dir, c.Window, c.Epochs, c.Decoders)
+		return nil, fault.Usage.Errorf("data set %s: stream of window %d, epochs %d, decoders %d, expected positive numbers",
+			ds.dir, c.Window, c.Epochs, c.Decoders)
 	}
 	keep, err := ds.Selector(c.Seed, c.Split)
 	if err != nil {
@@ -96,7 +97,8 @@ func (ds *Dataset) Stream(c StreamConfig, from Cursor) (*Stream, error) {
 
 func (s *Stream) badCursor(format string, args ...any) error {
 	return fault.Data.Errorf("data set %s: cursor %+v does not fit a stream of "+format+
-		"; hint: data set, seed, window and split must be those of the run that is resumed", append([]any{s.ds.dir, s.start}, args...)...)
+		"; "+
+		"hint: data set, seed, window and split must be those of the run that is resumed", append([]any{s.ds.dir, s.start}, args...)...)
 }
 
 // produce decodes window after window until the last epoch ends, an error occurs or the stream is closed.

@@ -218,7 +218,7 @@ func TestCloseLeaksNothing(t *testing.T) {
 		_, err = s.Next()
 		wantKind(t, fault.Usage, err)
 	}
-	for range 1000 { // a finished goroutine may need the scheduler once more to disappear
+	for range 1_000_000 { // a goroutine that is done may need the scheduler once more to disappear
 		if runtime.NumGoroutine() <= before {
 			return
 		}

@@ -138,7 +138,8 @@ func (ds *Dataset) verifyFrames(d *data, documents int64, files []*os.File, prob
 	for i, m := range members {
 		step(tableBytes(m.frames))
 		if got := Sum(digests[i].Sum64()); !failed[i] && got != m.RawXXH64 {
-			problems.add(fault.Data.Errorf("%s/%s: xxh64 of the decompressed content is %016x, the index declares %016x; hint: restore the file or build again",
+			problems.add(fault.Data.Errorf("%s/%s: xxh64 of the decompressed content is %016x, the index declares %016x; "+
+				"hint: restore the file or build again",
 				m.dir, m.name, uint64(got), uint64(m.RawXXH64)))
 		}
 	}

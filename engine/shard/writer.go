@@ -83,11 +83,13 @@ func (o *WriterOptions) complete() error {
 	case o.Vocab < 1 || o.Vocab > math.MaxInt32:
 		return fault.Usage.Errorf("data set: a vocabulary of %d; hint: pass the tokenizer's size", o.Vocab)
 	case o.BOS < -1 || int(o.BOS) >= o.Vocab || o.EOS < -1 || int(o.EOS) >= o.Vocab:
-		return fault.Usage.Errorf("data set: bos %d or eos %d is outside the vocabulary of %d; hint: -1 means none", o.BOS, o.EOS, o.Vocab)
+		return fault.Usage.Errorf("data set: bos %d or eos %d is outside the vocabulary of %d; "+
+			"hint: -1 means none", o.BOS, o.EOS, o.Vocab)
 	case o.FrameTokens < 1 || o.FrameTokens > MaxFrameTokens:
 		return fault.Usage.Errorf("data set: frames of %d tokens, expected 1 to %d", o.FrameTokens, MaxFrameTokens)
 	case o.ShardTokens < o.FrameTokens || o.ShardTokens > MaxShardTokens:
-		return fault.Usage.Errorf("data set: shards of %d tokens, expected %d (a frame) to %d", o.ShardTokens, o.FrameTokens, int64(MaxShardTokens))
+		return fault.Usage.Errorf("data set: shards of %d tokens, expected %d (a frame) to %d",
+			o.ShardTokens, o.FrameTokens, int64(MaxShardTokens))
 	}
 	return nil
 }
@@ -164,11 +166,13 @@ func (w *Writer) Append(tokens []int32) error {
 		return fault.Data.Errorf("data set %s: document %d is empty; hint: leave empty documents out", w.dir, w.written)
 	}
 	if len(tokens) > MaxDocument {
-		return fault.Data.Errorf("data set %s: document %d has %d tokens, at most %d; hint: split it", w.dir, w.written, len(tokens), MaxDocument)
+		return fault.Data.Errorf("data set %s: document %d has %d tokens, at most %d; "+
+			"hint: split it", w.dir, w.written, len(tokens), MaxDocument)
 	}
 	for i, t := range tokens {
 		if uint32(t) >= uint32(w.options.Vocab) {
-			return fault.Data.Errorf("data set %s: document %d, token %d: id %d is outside the vocabulary of %d; hint: the tokenizer does not fit the data set",
+			return fault.Data.Errorf("data set %s: document %d, token %d: id %d is outside the vocabulary of %d; "+
+				"hint: the tokenizer does not fit the data set",
 				w.dir, w.written, i, t, w.options.Vocab)
 		}
 	}
