@@ -90,7 +90,7 @@ func child(t *testing.T, what, run string, env ...string) *exec.Cmd {
 // TestKilledAnywhere kills real processes by SIGKILL at every operation in turn, on one run folder: each next process goes
 // on from at least the last acknowledged step (cases 1, 2 and 15).
 func TestKilledAnywhere(t *testing.T) {
-	run := t.TempDir()
+	run := scratch(t)
 	last, kills := int64(0), 0
 	for at := 1; ; at += 3 {
 		cmd := child(t, "save", run, fmt.Sprintf("%s=%d", vfs.EnvKillAt, at))

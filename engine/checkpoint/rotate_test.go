@@ -140,7 +140,7 @@ func TestRotateFails(t *testing.T) {
 }
 
 func TestBest(t *testing.T) {
-	dir := t.TempDir()
+	dir := scratch(t)
 	if _, ok, err := ReadBest(vfs.OS{}, dir); ok || err != nil {
 		t.Errorf("none: %t, %v", ok, err)
 	}
@@ -176,7 +176,7 @@ func TestBest(t *testing.T) {
 }
 
 func TestSweep(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "checkpoints")
+	dir := filepath.Join(scratch(t), "checkpoints")
 	if swept, err := Sweep(syncless{}, dir); err != nil || len(swept) > 0 {
 		t.Errorf("no folder: %v, %v", swept, err)
 	}
