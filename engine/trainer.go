@@ -84,8 +84,8 @@ func (t *Trainer) run() error {
 		if err != nil {
 			return err
 		}
-		t.feed.recycle(u)
 		t.logStep(u, result, time.Since(started), waited)
+		t.feed.recycle(u)
 		if t.state.Streak >= t.job.config.Train.MaxNonfinite {
 			return fault.Diverged.Errorf("step %d: %d updates in a row were not finite and were dropped; hint: a lower optimizer.learning_rate, a longer schedule.warmup, or optimizer.clip", t.state.Step, t.state.Streak)
 		}

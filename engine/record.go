@@ -1,0 +1,178 @@
+package engine
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml"
+
+	"palimpsest/engine/eval"
+	"palimpsest/engine/model"
+	"palimpsest/engine/report"
+	"palimpsest/engine/runfile"
+)
+
+// Observer sees a run as it goes, for a person at a terminal. Calls come from the training goroutine, one at a time.
+type Observer interface {
+	Note(text string) // what the user should know
+	Begin(h report.Header, first int64)
+	Step(s report.Step)
+	Eval(e report.Eval)
+	Saved(step int64, took time.Duration)
+}
+
+// LogFile is the name of the log in a run folder.
+const LogFile = "log.jsonl"
+
+// flopRule says how FLOP/s and MFU are counted.
+const flopRule = "forward + backward = 3 x forward; 2 a weight and token, 2 a head weight and loss row, 4 C a pair of tokens that attend (causal: half the pairs); MFU against the rate of a large float32 product measured at the start"
+
+// record keeps the log of a run and its clock.
+type record struct {
+	t      *Trainer
+	log    *report.Log
+	peak   float64 // FLOP/s of a large product, measured at the start
+	began  time.Time
+	before float64 // seconds of earlier processes
+
+	// Since the last step line:
+	tokens        int64
+	flops         float64
+	waited, spent time.Duration
+}
+
+// newRecord opens the log behind the state that the run stands at.
+func newRecord(t *Trainer) (*record, error) {
+	c := t.job.config
+	configuration, err := yaml.YAMLToJSON(runfile.Marshal(c))
+	if err != nil {
+		return nil, err
+	}
+	names := make([]string, len(t.job.phases))
+	for i, p := range t.job.phases {
+		names[i] = p.objective
+	}
+	r := &record{t: t, peak: measurePeak(t.b), before: t.state.Seconds}
+	header := report.Header{
+		Objective: strings.Join(names, ", "), Seed: c.Train.Seed, Device: deviceLine(t.b), Parameters: model.NumParams(c.Model), Steps: t.job.total,
+		Versions: map[string]string{"palimpsest": t.options.Version, "go": runtime.Version(), "data": t.state.Data, "tokenizer": t.state.Tokenizer},
+		FLOPRule: flopRule, Configuration: json.RawMessage(configuration), Time: time.Now().UTC().Format(time.RFC3339),
+	}
+	r.log, err = report.OpenLog(filepath.Join(t.options.Out, LogFile), t.state.Step, header, t.note)
+	if err != nil {
+		return nil, err
+	}
+	if t.options.Observe != nil {
+		t.options.Observe.Begin(header, t.state.Step)
+	}
+	r.began = time.Now()
+	return r, nil
+}
+
+func (r *record) elapsed() float64 {
+	if r == nil {
+		return 0
+	}
+	return r.before + time.Since(r.began).Seconds()
+}
+
+func (r *record) close() error { return r.log.Close() }
+
+// say tells the user something, on the screen and in the log once it is open.
+func (t *Trainer) say(format string, args ...any) { t.note(fmt.Sprintf(format, args...)) }
+
+func (t *Trainer) note(text string) {
+	if t.record != nil && t.record.log != nil {
+		t.record.log.Write(report.Note{Step: t.state.Step, Text: text})
+	}
+	if t.options.Observe != nil {
+		t.options.Observe.Note(text)
+	}
+}
+
+// logStep accounts for an update and writes a line when one is due.
+func (t *Trainer) logStep(u *update, s stepResult, spent, waited time.Duration) {
+	r := t.record
+	r.tokens += u.tokens
+	r.waited += waited
+	r.spent += spent
+	for _, p := range u.plans {
+		r.flops += model.FLOPs(t.job.config.Model, p)
+	}
+	step := t.state.Step
+	if !s.finite() {
+		t.say("step %d was not finite (loss %g, gradient norm %g): the update was dropped; documents %s", step, s.loss, s.gradNorm, documentsOf(u))
+	}
+	if step%t.job.config.Log.Every != 0 && step != t.job.total && s.finite() {
+		return
+	}
+	seconds := max(r.spent.Seconds(), 1e-9)
+	line := report.Step{
+		Step: step, Epoch: t.epoch(), Phase: t.job.phases[u.phase].objective, Loss: s.loss, LossParts: s.parts, Accuracy: &s.accuracy, GradNorm: s.gradNorm,
+		LR: s.rate, Tokens: t.state.Tokens, Skipped: t.state.Skipped, TokensPerS: float64(r.tokens) / seconds, FLOPsPerS: r.flops / seconds,
+		DataWait: r.waited.Seconds() / seconds, MemoryBytes: residentBytes(), Seconds: r.elapsed(),
+	}
+	if r.peak > 0 {
+		mfu := line.FLOPsPerS / r.peak
+		line.MFU = &mfu
+	}
+	r.tokens, r.flops, r.waited, r.spent = 0, 0, 0, 0
+	r.log.Write(line)
+	if t.options.Observe != nil {
+		t.options.Observe.Step(line)
+	}
+}
+
+// epoch is how often the training tokens have been seen.
+func (t *Trainer) epoch() float64 { return float64(t.state.Tokens) / t.job.trainTokens() }
+
+// documentsOf lists the first documents of an update, to find what made it go wrong.
+func documentsOf(u *update) string {
+	const most = 16
+	var ids []string
+	for _, p := range u.plans {
+		for _, id := range p.Documents {
+			if len(ids) == most {
+				return strings.Join(ids, " ") + " ..."
+			}
+			ids = append(ids, strconv.FormatInt(id, 10))
+		}
+	}
+	return strings.Join(ids, " ")
+}
+
+func (t *Trainer) logEval(phase int, l eval.Loss) {
+	line := report.Eval{Step: t.state.Step, Phase: t.job.phases[phase].objective, Loss: l.Loss, Accuracy: &l.Accuracy, Perplexity: l.Perplexity, Rows: l.Rows,
+		BaselineAccuracy: &l.BaselineAccuracy, BaselineLoss: &l.BaselineLoss, Seconds: t.record.elapsed()}
+	t.record.log.Write(line)
+	if t.options.Observe != nil {
+		t.options.Observe.Eval(line)
+	}
+}
+
+func (t *Trainer) logSave(took time.Duration) {
+	if t.options.Observe != nil {
+		t.options.Observe.Saved(t.state.Step, took)
+	}
+}
+
+// residentBytes is the memory that the process holds, where the system tells.
+func residentBytes() int64 {
+	data, err := os.ReadFile("/proc/self/statm")
+	if err == nil {
+		if fields := strings.Fields(string(data)); len(fields) > 1 {
+			if pages, err := strconv.ParseInt(fields[1], 10, 64); err == nil {
+				return pages * int64(os.Getpagesize())
+			}
+		}
+	}
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.Sys)
+}
