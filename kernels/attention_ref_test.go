@@ -146,7 +146,8 @@ func TestAttentionSegmentsAreIsolated(t *testing.T) {
 		r := newTestTrial(b, 1)
 		v := r.normals(rows * (H + 2*K) * D)
 		run := func(qkv []float64, segments ...Segment) []float64 {
-			a := Attention{Rows: rows, H: H, K: K, D: D, Segments: segments, QKV: floats(b, qkv), Out: floats(b, make([]float64, rows*H*D))}
+			a := Attention{Rows: rows, H: H, K: K, D: D, Segments: segments, QKV: floats(b, qkv),
+				Out: floats(b, make([]float64, rows*H*D))}
 			b.Attention(a)
 			return read(b, a.Out)
 		}
@@ -169,7 +170,8 @@ func TestAttentionFromEqualsWhole(t *testing.T) {
 	forEachBackend(t, "", func(t *testing.T, b Backend) {
 		const rows, H, K, D = 23, 4, 2, 8
 		r := newTestTrial(b, 2)
-		a := Attention{Rows: rows, H: H, K: K, D: D, Segments: []Segment{{End: rows, Mask: Causal}}, QKV: floats(b, r.normals(rows*(H+2*K)*D))}
+		a := Attention{Rows: rows, H: H, K: K, D: D, Segments: []Segment{{End: rows, Mask: Causal}},
+			QKV: floats(b, r.normals(rows*(H+2*K)*D))}
 		a.Out = floats(b, make([]float64, rows*H*D))
 		b.Attention(a)
 		whole := read(b, a.Out)

@@ -243,7 +243,7 @@ type CrossEntropy struct {
 //
 // where scale = GradScale * min(1, Clip / (GradScale*sqrt(Guard[0]))), Clip 0 meaning no limit and Guard[0] the sum of
 // squares of all gradients. Guard is float64; when any element of it is not finite, nothing is changed at all.
-// Copy, when given, receives P in the backend's compute type.
+// Eps must be above 0. Copy, when given, receives P in the backend's compute type.
 type AdamW struct {
 	P, G, M, V, Copy, Guard  Buf
 	LR, B1, B2, Eps, Decay   float64

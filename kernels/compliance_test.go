@@ -144,7 +144,9 @@ func testRefusals(t *testing.T, b Backend) {
 		{"Embed: out holds", func() { b.Embed(x, idx, idx, y, Buf{}, Buf{}, 4, 2) }},
 		{"EmbedBackward: dout holds", func() { b.EmbedBackward(s, Buf{}, Buf{}, x, idx, idx, 4, 2) }},
 		{"AddNorm: X holds", func() { b.AddNorm(AddNorm{Y: y, X: x, N: 4, C: 2, Kind: RMSNorm}) }},
-		{"AddNorm: dropout probability 1", func() { b.AddNorm(AddNorm{Y: y, X: x, Sum: y, Delta: x, N: 1, C: 2, Kind: RMSNorm, Drop: drop}) }},
+		{"AddNorm: dropout probability 1", func() {
+			b.AddNorm(AddNorm{Y: y, X: x, Sum: y, Delta: x, N: 1, C: 2, Kind: RMSNorm, Drop: drop})
+		}},
 		{"NormBackward: DSum holds", func() { b.NormBackward(NormBackward{DSum: x, DY: y, Sum: y, Rstd: s, N: 4, C: 2, Kind: RMSNorm}) }},
 		{"Linear: weight holds", func() { b.Linear(y, x, x, Buf{}, Buf{}, 2, 3, 3, None) }},
 		{"Linear: pre is given", func() { b.Linear(y, x, x, Buf{}, y, 1, 2, 2, None) }},

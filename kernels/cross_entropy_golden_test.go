@@ -44,6 +44,9 @@ func (c crossEntropyCase) denominator(t *testing.T) float64 {
 func TestGoldenCrossEntropy(t *testing.T) {
 	cases := readGolden[crossEntropyCase](t, "weighted_ce")
 	for _, c := range cases {
+		if c.RowWeights == nil {
+			c.RowWeights = filled(len(c.Targets), 1)
+		}
 		den := c.denominator(t)
 		inverse := 0.0
 		if den != 0 {
@@ -100,8 +103,10 @@ func TestGoldenCrossEntropyErrors(t *testing.T) {
 		{"negative focal", good, []int32{0, 0}, nil, CrossEntropy{Focal: -1}, "focal exponent is -1"},
 		{"NaN z-loss", good, []int32{0, 0}, nil, CrossEntropy{ZLoss: nan}, "z-loss is NaN"},
 		{"NaN logit", []float64{0, 0, 0, 0, nan, 0}, []int32{0, 0}, nil, CrossEntropy{}, "row 1: logit 1 is NaN"},
-		{"row of -inf", []float64{0, 0, 0, inf, inf, inf}, []int32{0, 0}, []float64{1, 0}, CrossEntropy{}, "row 1: all logits"},
-		{"target's logit -inf", []float64{inf, 0, 0, 0, 0, 0}, []int32{0, 0}, []float64{0.5, 1}, CrossEntropy{}, "row 0: the target's logit"},
+		{"row of -inf", []float64{0, 0, 0, inf, inf, inf}, []int32{0, 0}, []float64{1, 0}, CrossEntropy{},
+			"row 1: all logits"},
+		{"target's logit -inf", []float64{inf, 0, 0, 0, 0, 0}, []int32{0, 0}, []float64{0.5, 1}, CrossEntropy{},
+			"row 0: the target's logit"},
 		{"-inf with smoothing", []float64{0, 0, 0, 0, 0, inf}, []int32{0, 0}, nil, CrossEntropy{Smoothing: 0.1}, "row 1: logit 2 is -Inf"},
 		{"NaN weight", good, []int32{0, 0}, []float64{1, nan}, CrossEntropy{}, "row 1: weight NaN"},
 		{"too few logits", good[:5], []int32{0, 0}, nil, CrossEntropy{}, "5 logits"},

@@ -61,7 +61,9 @@ func TestDropIsOffAndVaries(t *testing.T) {
 	if f := (Drop{Seed: 1, Step: 2, Site: 3}).factor(0, 0); f != 1 {
 		t.Errorf("P = 0 multiplies by %g", f)
 	}
-	for name, o := range map[string]Drop{"seed": {0.5, 2, 2, 3}, "high seed": {0.5, 1 | 1<<40, 2, 3}, "step": {0.5, 1, 3, 3}, "site": {0.5, 1, 2, 4}} {
+	for name, o := range map[string]Drop{
+		"seed": {0.5, 2, 2, 3}, "high seed": {0.5, 1 | 1<<40, 2, 3}, "step": {0.5, 1, 3, 3}, "site": {0.5, 1, 2, 4},
+	} {
 		equal := 0
 		for i := range 1000 {
 			if base.keep(i/32, i%32) == o.keep(i/32, i%32) {

@@ -39,7 +39,8 @@ func TestGoldenRope(t *testing.T) {
 // The inputs that exlm_rope2d.json lists under "errors".
 func TestGoldenRopeErrors(t *testing.T) {
 	b := NewRef64()
-	a := Rope{X: b.Alloc(F64, 12), Pos: integers(b, []int32{0, 0, 1, -1}), Table: b.Alloc(F64, 12), N: 2, LD: 6, Heads: 1, D: 6, Axes: 2}
+	a := Rope{X: b.Alloc(F64, 12), Pos: integers(b, []int32{0, 0, 1, -1}), Table: b.Alloc(F64, 12),
+		N: 2, LD: 6, Heads: 1, D: 6, Axes: 2}
 	mustPanic(t, "D = 6, want a multiple of 4", func() { b.Rope(a) })
 	mustPanic(t, "D = 6, 2 axes", func() { RopeTable[float32](3, 6, 2, 10000) })
 	a.D, a.LD = 4, 4

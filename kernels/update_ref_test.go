@@ -72,7 +72,8 @@ func adamWCompliance(r *trial, guard float64) {
 	if guard != 0 {
 		guards[r.k/3], how = guard, exact
 	}
-	a := AdamW{LR: 0.02, B1: 0.9, B2: 0.95, Eps: 1e-8, Decay: 0.1, Correction1: 1 - math.Pow(0.9, 3), Correction2: 1 - math.Pow(0.95, 3),
+	a := AdamW{LR: 0.02, B1: 0.9, B2: 0.95, Eps: 1e-8, Decay: 0.1,
+		Correction1: 1 - math.Pow(0.9, 3), Correction2: 1 - math.Pow(0.95, 3),
 		GradScale: []float64{1, 0.125}[r.draw.IntN(2)], Clip: []float64{0, 1, 1e6}[r.draw.IntN(3)]}
 	t, c := r.b.Info().Master, r.b.Info().Compute
 	a.P, a.M, a.V = r.alloc(t, p, false, false), r.alloc(t, m, false, false), r.alloc(t, v, false, false)

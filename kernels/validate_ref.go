@@ -39,7 +39,8 @@ func ValidateCrossEntropy[T float32 | float64](logits []T, targets []int32, weig
 		return err
 	}
 	if V < 1 || len(logits) != len(targets)*V {
-		return fault.Data.Errorf("cross-entropy: %d logits for %d targets and %d classes, want %d", len(logits), len(targets), V, len(targets)*V)
+		return fault.Data.Errorf("cross-entropy: %d logits for %d targets and %d classes, want %d", len(logits), len(targets), V,
+			len(targets)*V)
 	}
 	if weights != nil && len(weights) != len(targets) {
 		return fault.Data.Errorf("cross-entropy: %d row weights for %d targets", len(weights), len(targets))
