@@ -33,8 +33,8 @@ type job struct {
 }
 
 // prepare opens and checks everything that a configuration names.
-func prepare(c Config) (j *job, err error) {
-	j = &job{config: c}
+func prepare(c Config) (_ *job, err error) {
+	j := &job{config: c}
 	defer func() {
 		if err != nil {
 			j.close()
