@@ -1,0 +1,233 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"palimpsest/engine/fault"
+	"palimpsest/kernels"
+)
+
+func doctorCommand() *cli.Command {
+	return &cli.Command{
+		Name:        "doctor",
+		Usage:       "say what this machine and this build can do, and what is missing",
+		Description: example("palimpsest doctor"),
+		Action:      doctor,
+	}
+}
+
+type diagnosis struct {
+	Version     string   `json:"version"`
+	Go          string   `json:"go"`
+	System      string   `json:"system"`
+	Cgo         bool     `json:"cgo"`
+	CUDA        bool     `json:"cuda"`
+	Driver      string   `json:"nvidia_driver"` // "" where there is none
+	CPU         string   `json:"cpu"`
+	Features    []string `json:"cpu_features"`
+	Cores       int      `json:"cores"`
+	Memory      uint64   `json:"memory_bytes"`           // 0: not known
+	MemoryLimit uint64   `json:"memory_limit_bytes"`     // of the container; 0: none
+	Available   uint64   `json:"memory_available_bytes"` // 0: not known
+	Disk        uint64   `json:"disk_free_bytes"`
+	Device      string   `json:"device"`
+	Products    string   `json:"products"`
+	GFLOPS      float64  `json:"sgemm_gflops"`
+	Notes       []string `json:"notes"`
+	Hints       []string `json:"hints"`
+}
+
+func doctor(c *cli.Context) error {
+	if err := noArguments(c); err != nil {
+		return err
+	}
+	d := diagnosis{
+		Version: c.App.Version, Go: runtime.Version(), System: runtime.GOOS + "/" + runtime.GOARCH, Cgo: builtWithCgo,
+		Driver: nvidiaDriver(), CPU: "not known", Features: []string{}, Cores: runtime.GOMAXPROCS(0), Notes: []string{}, Hints: []string{},
+	}
+	if info, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		d.CPU, d.Features = parseCPU(string(info))
+	}
+	if info, err := os.ReadFile("/proc/meminfo"); err == nil {
+		d.Memory, d.Available = parseMemory(string(info))
+	}
+	d.MemoryLimit = memoryLimit()
+	if free, err := freeBytes("."); err == nil {
+		d.Disk = free
+	} else {
+		d.Notes = append(d.Notes, fmt.Sprintf("free disk space: %v", err))
+	}
+	b, err := kernels.Open("cpu", 0)
+	if err != nil {
+		return fault.Device.Wrap(err)
+	}
+	defer b.Close()
+	info := b.Info()
+	d.Device, d.Products = info.Device, info.Products
+	d.Notes = append(d.Notes, info.Notes...)
+	if d.GFLOPS, err = measureProducts(b); err != nil {
+		return fault.Device.Wrap(err)
+	}
+	d.Hints = append(d.Hints, hints(d)...)
+	return show(c, d, d.print)
+}
+
+func (d diagnosis) print(w io.Writer) {
+	line := func(name, format string, args ...any) { fmt.Fprintf(w, "%-10s %s\n", name, fmt.Sprintf(format, args...)) }
+	line("version", "%s, %s, %s", d.Version, d.Go, d.System)
+	line("build", "%s; this build has no CUDA support: it trains on the CPU, and --device cuda is an error", map[bool]string{
+		true: "with cgo (C kernels)", false: "without cgo (Go kernels, slower; OpenBLAS cannot be opened)"}[d.Cgo])
+	if d.Driver != "" {
+		line("driver", "%s; it is not used", d.Driver)
+	} else {
+		line("driver", "no NVIDIA driver found")
+	}
+	line("cpu", "%s, %d threads", d.CPU, d.Cores)
+	line("features", "%s", strings.Join(d.Features, " "))
+	memory := "not known"
+	if d.Memory > 0 {
+		memory = fmt.Sprintf("%s, %s available", size(d.Memory), size(d.Available))
+	}
+	if d.MemoryLimit > 0 {
+		memory += fmt.Sprintf("; this container may use %s", size(d.MemoryLimit))
+	}
+	line("memory", "%s", memory)
+	line("disk", "%s free here", size(d.Disk))
+	line("kernels", "%s", d.Device)
+	line("products", "%s: %.0f GFLOP/s on %d threads (a 512 x 512 x 512 float32 product, the best of a few)", d.Products, d.GFLOPS, d.Cores)
+	for _, note := range d.Notes {
+		line("note", "%s", note)
+	}
+	for _, hint := range d.Hints {
+		line("hint", "%s", hint)
+	}
+	if len(d.Hints) == 0 {
+		line("hint", "nothing is missing")
+	}
+}
+
+// hints are what would make it better, a line to type each.
+func hints(d diagnosis) (list []string) {
+	if !d.Cgo {
+		list = append(list, "build with a C compiler for faster kernels: sudo apt-get install gcc libc6-dev && CGO_ENABLED=1 make build")
+	} else if !strings.Contains(strings.ToLower(d.Products), "openblas") || strings.Contains(d.Products, "not found") {
+		if value, set := os.LookupEnv("PALIMPSEST_OPENBLAS"); set {
+			list = append(list, fmt.Sprintf("PALIMPSEST_OPENBLAS is %q, which keeps the usual OpenBLAS from being opened: unset PALIMPSEST_OPENBLAS", value))
+		} else {
+			list = append(list, "OpenBLAS makes matrix products faster: sudo apt-get install libopenblas0-pthread")
+		}
+	}
+	const enough = 1 << 30
+	if limit := d.MemoryLimit; limit > 0 && limit < enough || d.Available > 0 && d.Available < enough {
+		list = append(list, "less than 1 GiB of memory is available: keep to the -cpu-tiny presets")
+	}
+	if d.Disk > 0 && d.Disk < enough {
+		list = append(list, "less than 1 GiB of disk is free here: checkpoints may not fit (checkpoint.keep, or --out on another disk)")
+	}
+	return list
+}
+
+// measureProducts times the backend's matrix product for about a tenth of a second and returns its best rate.
+func measureProducts(b kernels.Backend) (gflops float64, err error) {
+	const n = 512
+	x, w, y := b.Alloc(kernels.F32, n*n), b.Alloc(kernels.F32, n*n), b.Alloc(kernels.F32, n*n)
+	values := make([]float32, n*n)
+	for i := range values {
+		values[i] = float32(i%17) / 17
+	}
+	b.Upload(x, values)
+	b.Upload(w, values)
+	best := time.Duration(1 << 62)
+	for spent, runs := time.Duration(0), 0; runs < 2 || runs < 200 && spent < 100*time.Millisecond; runs++ {
+		start := time.Now()
+		b.Linear(y, x, w, kernels.Buf{}, kernels.Buf{}, n, n, n, kernels.None)
+		if err := b.Sync(); err != nil {
+			return 0, err
+		}
+		took := time.Since(start)
+		best, spent = min(best, took), spent+took
+	}
+	return 2 * n * n * n / float64(max(1, best.Nanoseconds())), nil
+}
+
+// vectorFeatures are the instruction sets that matter for speed, of those that /proc/cpuinfo names.
+var vectorFeatures = []string{"sse4_2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl", "avx512_vnni",
+	"avx512_bf16", "amx_bf16", "asimd", "asimdhp", "sve", "sve2", "bf16"}
+
+// parseCPU reads the model and the instruction sets from /proc/cpuinfo.
+func parseCPU(info string) (model string, features []string) {
+	model, features = "not known", []string{}
+	for line := range strings.Lines(info) {
+		key, value, _ := strings.Cut(line, ":")
+		switch strings.TrimSpace(key) {
+		case "model name":
+			model = strings.TrimSpace(value)
+		case "flags", "Features":
+			have := strings.Fields(value)
+			features = features[:0]
+			for _, f := range vectorFeatures {
+				if slices.Contains(have, f) {
+					features = append(features, f)
+				}
+			}
+		}
+	}
+	return model, features
+}
+
+// parseMemory reads total and available bytes from /proc/meminfo.
+func parseMemory(info string) (total, available uint64) {
+	for line := range strings.Lines(info) {
+		key, value, _ := strings.Cut(line, ":")
+		kib, err := strconv.ParseUint(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 53)
+		if err != nil {
+			continue
+		}
+		switch key {
+		case "MemTotal":
+			total = kib << 10
+		case "MemAvailable":
+			available = kib << 10
+		}
+	}
+	return total, available
+}
+
+// memoryLimit returns the control group's limit, 0 when there is none that is visible.
+func memoryLimit() uint64 {
+	for _, name := range []string{"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"} {
+		content, err := os.ReadFile(name)
+		if err != nil {
+			continue
+		}
+		limit, err := strconv.ParseUint(strings.TrimSpace(string(content)), 10, 64)
+		if err == nil && limit < 1<<60 { // version 1 writes "no limit" as a huge number
+			return limit
+		}
+	}
+	return 0
+}
+
+// nvidiaDriver describes an installed NVIDIA driver, or returns "".
+func nvidiaDriver() string {
+	if content, err := os.ReadFile("/proc/driver/nvidia/version"); err == nil {
+		line, _, _ := strings.Cut(string(content), "\n")
+		return strings.Join(strings.Fields(strings.TrimPrefix(line, "NVRM version:")), " ")
+	}
+	for _, pattern := range []string{"/usr/lib/*/libcuda.so.1", "/usr/lib64/libcuda.so.1", "/usr/lib/wsl/lib/libcuda.so.1"} {
+		if found, _ := filepath.Glob(pattern); len(found) > 0 {
+			return found[0]
+		}
+	}
+	return ""
+}

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"palimpsest/engine/eval"
+	"palimpsest/engine/fault"
+)
+
+func evalCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "eval",
+		Usage: "measure a trained model",
+		Subcommands: []*cli.Command{{
+			Name:  "loss",
+			Usage: "loss, perplexity and accuracy on held-out documents, beside the unigram baseline",
+			Description: example("palimpsest eval loss --model runs/first",
+				"palimpsest eval loss --model runs/first --data other-shards"),
+			Flags: append(modelFlags(),
+				&cli.StringFlag{Name: "data", Usage: "data set `FOLDER`, all of it, made with the same tokenizer; without it the documents that the run held out"},
+				&cli.StringFlag{Name: "objective", Usage: "`NAME` of what is asked; without it that of the run's last phase"},
+				&cli.Int64Flag{Name: "tokens", Usage: "`NUMBER` of tokens to read; 0 reads all"},
+			),
+			Action: evalLoss,
+		}},
+	}
+}
+
+func evalLoss(c *cli.Context) error {
+	if err := noArguments(c); err != nil {
+		return err
+	}
+	if c.Int64("tokens") < 0 {
+		return fault.Usage.Errorf("--tokens: want 0 or more, not %d", c.Int64("tokens"))
+	}
+	m, err := openModel(c)
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	start := time.Now()
+	loss, err := m.Evaluate(c.String("data"), c.String("objective"), c.Int64("tokens"))
+	if err != nil {
+		return err
+	}
+	result := struct {
+		Model string `json:"model"`
+		Step  int64  `json:"step"`
+		eval.Loss
+		Seconds float64 `json:"seconds"`
+	}{m.Dir, m.Step, loss, time.Since(start).Seconds()}
+	return show(c, result, func(w io.Writer) {
+		fmt.Fprintf(w, "%s, step %d: %s rows of %s held-out tokens, in %.1f s\n", m.Dir, m.Step, count(loss.Rows), count(loss.Tokens), result.Seconds)
+		fmt.Fprintf(w, "%-12s %10s %10s\n", "", "model", "unigram")
+		fmt.Fprintf(w, "%-12s %10.4f %10.4f\n", "loss (nats)", loss.NLL, loss.BaselineLoss)
+		fmt.Fprintf(w, "%-12s %10.2f\n", "perplexity", loss.Perplexity)
+		fmt.Fprintf(w, "%-12s %9.2f%% %9.2f%%\n", "accuracy", 100*loss.Accuracy, 100*loss.BaselineAccuracy)
+	})
+}

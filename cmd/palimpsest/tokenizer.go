@@ -1,0 +1,258 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"palimpsest/engine/fault"
+	"palimpsest/engine/text"
+)
+
+func tokenizerCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "tokenizer",
+		Usage: "train a tokenizer, or look at one",
+		Subcommands: []*cli.Command{
+			{
+				Name:      "train",
+				Usage:     "learn a byte-level BPE vocabulary from files and write a tokenizer.json",
+				ArgsUsage: "FILE|FOLDER|PATTERN...",
+				Description: example("palimpsest tokenizer train --vocab 8192 --out tokenizer.json texts/",
+					"palimpsest tokenizer train --vocab 4096 --include '*.go' --out go.json src/"),
+				Flags: append([]cli.Flag{
+					&cli.IntFlag{Name: "vocab", Value: 8192, Usage: "`NUMBER` of ids, the special tokens and the 256 bytes included"},
+					&cli.StringFlag{Name: "out", Usage: "tokenizer.json `FILE` to write"},
+					&cli.IntFlag{Name: "min-frequency", Value: 2, Usage: "a pair seen fewer `TIMES` is not merged"},
+					&cli.BoolFlag{Name: "force", Usage: "replace an existing file"},
+				}, readerFlags()...),
+				Action: trainTokenizer,
+			},
+			{
+				Name:        "inspect",
+				Usage:       "show a tokenizer, and how it cuts a text",
+				ArgsUsage:   "TOKENIZER.JSON",
+				Description: example(`palimpsest tokenizer inspect tokenizer.json --text "func main() {"`),
+				Flags: []cli.Flag{
+					&cli.StringFlag{Name: "text", Usage: "`TEXT` to cut into tokens"},
+					&cli.IntFlag{Name: "longest", Value: 12, Usage: "`NUMBER` of longest tokens to show"},
+				},
+				Action: inspectTokenizer,
+			},
+		},
+	}
+}
+
+// readerFlags say how files become documents.
+func readerFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringSliceFlag{Name: "include", Usage: "of folders, only files whose name matches this `PATTERN` ('*.txt'); may be repeated"},
+		&cli.StringFlag{Name: "format", Value: "auto", Usage: "`KIND` of files: txt, jsonl, or auto (.jsonl and .ndjson are JSON lines, all else text)"},
+		&cli.StringFlag{Name: "unit", Value: "file", Usage: "what a document is in a text file: file, paragraph or line"},
+		&cli.StringFlag{Name: "field", Value: "text", Usage: "`KEY` of a JSON record that holds the text"},
+		&cli.StringFlag{Name: "on-bad-record", Value: "fail", Usage: "fail or skip: what to do with a record that cannot be used"},
+	}
+}
+
+func openReader(c *cli.Context) (*text.Reader, error) {
+	if !c.Args().Present() {
+		return nil, fault.Usage.Errorf("name the files or folders to read; hint: palimpsest %s --help", verbOf(c))
+	}
+	return text.Open(text.ReaderOptions{
+		Paths: c.Args().Slice(), Include: c.StringSlice("include"), Format: c.String("format"), Unit: c.String("unit"),
+		Field: c.String("field"), OnBadRecord: c.String("on-bad-record"),
+	})
+}
+
+// readerNotes tells in words what a reader left out; nothing is dropped silently.
+func readerNotes(r text.Report) (notes []string) {
+	note := func(n int, what string) {
+		if n > 0 {
+			notes = append(notes, fmt.Sprintf("%s %s", count(n), what))
+		}
+	}
+	note(r.Excluded, "files in folders did not match --include")
+	note(r.Hidden, "hidden files and folders left out")
+	note(r.Links, "links to folders left out")
+	note(r.Irregular, "pipes, devices and broken links left out")
+	note(r.Repeated, "files named more than once, read once")
+	note(r.Empty, "documents of nothing but white space dropped")
+	note(r.NotUTF8, "documents are not valid UTF-8, kept byte for byte")
+	note(r.Skipped, "bad records skipped:")
+	for _, reason := range r.SkipReasons {
+		notes = append(notes, "  "+reason)
+	}
+	note(r.Skipped-len(r.SkipReasons), "more skipped records are not listed")
+	return notes
+}
+
+type tokenizerResult struct {
+	File    string           `json:"file"`
+	Hash    string           `json:"hash"`
+	Vocab   int              `json:"vocab"`
+	Merges  int              `json:"merges"`
+	Seconds float64          `json:"seconds"`
+	Train   text.TrainReport `json:"training"`
+	Notes   []string         `json:"notes"`
+}
+
+func trainTokenizer(c *cli.Context) error {
+	if err := need(c, "out"); err != nil {
+		return err
+	}
+	out := c.String("out")
+	if !c.Bool("force") && exists(out) {
+		return fault.Usage.Errorf("%s exists already; hint: choose another --out, or add --force to replace it", out)
+	}
+	reader, err := openReader(c)
+	if err != nil {
+		return err
+	}
+	if err := writable(filepath.Dir(out)); err != nil {
+		return err
+	}
+	start := time.Now()
+	status := newStatusLine(c)
+	tokenizer, report, err := text.Train(text.Texts(reader.Documents()), text.TrainOptions{
+		Vocab: c.Int("vocab"), MinFrequency: c.Int("min-frequency"),
+		Progress: func(p text.TrainProgress) {
+			status.update(func() string {
+				if p.MaxMerges == 0 {
+					return fmt.Sprintf("counting words: %s documents, %s, %s words", count(p.Documents), size(p.Bytes), count(p.Words))
+				}
+				return fmt.Sprintf("learning merges: %s of %s", count(p.Merges), count(p.MaxMerges))
+			})
+		},
+	})
+	status.clear()
+	if err != nil {
+		return err
+	}
+	if err := tokenizer.Save(out); err != nil {
+		return err
+	}
+	result := tokenizerResult{
+		File: out, Hash: tokenizer.Hash(), Vocab: tokenizer.Vocab(), Merges: tokenizer.Merges(),
+		Seconds: time.Since(start).Seconds(), Train: report, Notes: readerNotes(reader.Report()),
+	}
+	if report.Exhausted {
+		result.Notes = append(result.Notes, fmt.Sprintf("the text has no more pairs to merge: %d ids instead of %d", tokenizer.Vocab(), c.Int("vocab")))
+	}
+	if report.PrunedWords > 0 {
+		result.Notes = append(result.Notes, fmt.Sprintf("%s rare words were dropped while counting, to bound the memory", count(report.PrunedWords)))
+	}
+	return show(c, result, func(w io.Writer) {
+		fmt.Fprintf(w, "%s: %s ids, %s merges, hash %s\n", out, count(result.Vocab), count(result.Merges), result.Hash)
+		fmt.Fprintf(w, "learned from %s documents, %s, %s distinct words, in %.1f s\n",
+			count(report.Documents), size(report.Bytes), count(report.Words), result.Seconds)
+		for _, note := range result.Notes {
+			fmt.Fprintln(w, "note:", note)
+		}
+		fmt.Fprintf(w, "next: palimpsest data build --tokenizer %s --out shards %s\n", out, strings.Join(c.Args().Slice(), " "))
+	})
+}
+
+type tokenView struct {
+	ID    int32  `json:"id"`
+	Token string `json:"token"`
+	Bytes int    `json:"bytes"`
+	Start *int   `json:"start,omitempty"` // code points of the text
+	End   *int   `json:"end,omitempty"`
+}
+
+type tokenizerView struct {
+	File     string      `json:"file"`
+	Hash     string      `json:"hash"`
+	Vocab    int         `json:"vocab"`
+	Merges   int         `json:"merges"`
+	BOS      int32       `json:"bos"`
+	EOS      int32       `json:"eos"`
+	Pad      int32       `json:"pad"`
+	Mask     int32       `json:"mask"`
+	Specials []tokenView `json:"specials"`
+	Longest  []tokenView `json:"longest"`
+	Text     []tokenView `json:"text,omitempty"`
+}
+
+func inspectTokenizer(c *cli.Context) error {
+	file, err := oneArgument(c, "a tokenizer.json")
+	if err != nil {
+		return err
+	}
+	t, err := text.Load(file)
+	if err != nil {
+		return err
+	}
+	view := tokenizerView{
+		File: file, Hash: t.Hash(), Vocab: t.Vocab(), Merges: t.Merges(), BOS: t.BOS, EOS: t.EOS, Pad: t.Pad, Mask: t.Mask,
+		Specials: []tokenView{}, Longest: longestTokens(t, c.Int("longest")),
+	}
+	for _, id := range t.Specials() {
+		view.Specials = append(view.Specials, viewToken(t, id))
+	}
+	sample := c.String("text")
+	if c.IsSet("text") {
+		ids, spans := t.EncodeSpecialsOffsets([]byte(sample))
+		for i, id := range ids {
+			token := viewToken(t, id)
+			token.Start, token.End = &spans[i].Start, &spans[i].End
+			view.Text = append(view.Text, token)
+		}
+	}
+	return show(c, view, func(w io.Writer) {
+		fmt.Fprintf(w, "%s: byte-level BPE, %s ids, %s merges, hash %s\n", file, count(view.Vocab), count(view.Merges), view.Hash)
+		for _, s := range view.Specials {
+			fmt.Fprintf(w, "special %6d  %s%s\n", s.ID, s.Token, roles(t, s.ID))
+		}
+		for _, l := range view.Longest {
+			fmt.Fprintf(w, "longest %6d  %3d bytes  %q\n", l.ID, l.Bytes, t.TokenBytes(l.ID))
+		}
+		if c.IsSet("text") {
+			fmt.Fprintf(w, "%d bytes are %d tokens:\n", len(sample), len(view.Text))
+			for _, token := range view.Text {
+				fmt.Fprintf(w, "  %4d-%-4d %6d  %q\n", *token.Start, *token.End, token.ID, t.TokenBytes(token.ID))
+			}
+		}
+	})
+}
+
+func viewToken(t *text.Tokenizer, id int32) tokenView {
+	return tokenView{ID: id, Token: t.Token(id), Bytes: len(t.TokenBytes(id))}
+}
+
+func roles(t *text.Tokenizer, id int32) string {
+	var out []string
+	for _, r := range []struct {
+		id   int32
+		name string
+	}{{t.BOS, "begin of document"}, {t.EOS, "end of document"}, {t.Pad, "padding"}, {t.Mask, "mask"}} {
+		if r.id == id {
+			out = append(out, r.name)
+		}
+	}
+	if len(out) == 0 {
+		return ""
+	}
+	return "  (" + strings.Join(out, ", ") + ")"
+}
+
+func longestTokens(t *text.Tokenizer, n int) []tokenView {
+	ids := make([]int32, 0, t.Vocab())
+	for id := range int32(t.Vocab()) {
+		if !t.IsSpecial(id) {
+			ids = append(ids, id)
+		}
+	}
+	slices.SortStableFunc(ids, func(a, b int32) int { return cmp.Compare(len(t.TokenBytes(b)), len(t.TokenBytes(a))) })
+	out := []tokenView{}
+	for _, id := range ids[:max(0, min(n, len(ids)))] {
+		out = append(out, viewToken(t, id))
+	}
+	return out
+}
