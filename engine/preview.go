@@ -1,0 +1,190 @@
+package engine
+
+import (
+	"fmt"
+	"strings"
+
+	"palimpsest/engine/model"
+	"palimpsest/engine/runfile"
+	"palimpsest/engine/shard"
+	"palimpsest/kernels"
+	"palimpsest/objectives"
+)
+
+// Preview is what a run would do, without doing it: the answer of `train --dry-run`.
+type Preview struct {
+	Config     string         `json:"config"` // resolved, YAML
+	Device     string         `json:"device"`
+	Parameters int64          `json:"parameters"`
+	Memory     PreviewMemory  `json:"memory"`
+	Data       PreviewData    `json:"data"`
+	Phases     []PreviewPhase `json:"phases"`
+	Steps      int64          `json:"steps"`
+	FLOPs      float64        `json:"flops_per_step"` // of the first update
+	Batch      PreviewBatch   `json:"batch"`
+	Checkpoint int64          `json:"checkpoint_bytes"`
+	Notes      []string       `json:"notes,omitempty"`
+}
+
+// PreviewMemory is the predicted memory in bytes.
+type PreviewMemory struct {
+	Weights     int64 `json:"weights"` // parameters, gradients, two moments
+	Activations int64 `json:"activations"`
+}
+
+// PreviewData sums up the data sets.
+type PreviewData struct {
+	Documents  int64   `json:"documents"`
+	Tokens     int64   `json:"tokens"`
+	HeldOut    int64   `json:"held_out_documents"`
+	TokensStep int     `json:"tokens_per_step"` // of an update, over all its micro-batches
+	Epochs     float64 `json:"epochs"`          // that the run reads
+	Packing    string  `json:"packing"`
+}
+
+// PreviewPhase is one phase, steps [From, To).
+type PreviewPhase struct {
+	Objective string `json:"objective"`
+	From      int64  `json:"from"`
+	To        int64  `json:"to"`
+}
+
+// PreviewBatch is the first micro-batch.
+type PreviewBatch struct {
+	Tokens   int              `json:"tokens"`
+	Segments int              `json:"segments"`
+	Rows     int              `json:"loss_rows"`
+	Fill     float64          `json:"fill"` // share of the step's capacity that is used
+	Terms    []PreviewTerm    `json:"terms"`
+	Examples []PreviewSegment `json:"examples"`
+}
+
+// PreviewTerm is a term of the loss with the denominator of the whole update.
+type PreviewTerm struct {
+	Name string  `json:"name"`
+	Rows int     `json:"rows"`
+	Den  float64 `json:"den"`
+}
+
+// PreviewSegment is a decoded segment, token by token.
+type PreviewSegment struct {
+	Document int64          `json:"document"`
+	Mask     string         `json:"mask"` // "causal" or "bidirectional"
+	Tokens   []PreviewToken `json:"tokens"`
+}
+
+// PreviewToken is one row: what the network sees, what stood there, and what the loss asks of it.
+type PreviewToken struct {
+	Input    string  `json:"input"`
+	Original string  `json:"original,omitempty"` // where it differs
+	Target   string  `json:"target,omitempty"`
+	Weight   float64 `json:"weight,omitempty"` // of the row in its term
+	Term     string  `json:"term,omitempty"`
+}
+
+// previewSegments and previewTokens bound what is decoded.
+const previewSegments, previewTokens = 3, 48
+
+// DryRun opens everything that a run needs and plans its first update.
+func DryRun(o Options) (*Preview, error) {
+	j, err := prepare(o.Config)
+	if err != nil {
+		return nil, err
+	}
+	defer j.close()
+	b, err := openDevice(o.Config.Train.Device, o.Config.Train.Threads)
+	if err != nil {
+		return nil, err
+	}
+	defer b.Close()
+	c, info := j.config, b.Info()
+	p := &Preview{Config: string(runfile.Marshal(c)), Device: deviceLine(b), Parameters: model.NumParams(c.Model), Steps: j.total, Notes: append(j.notes, info.Notes...)}
+	p.Memory.Weights, p.Memory.Activations = model.MemoryBytes(c.Model, j.capacity(), info.Compute, info.Master)
+	p.Checkpoint = p.Parameters * 12
+	for _, s := range j.phases {
+		p.Phases = append(p.Phases, PreviewPhase{s.objective, s.from, s.to})
+	}
+	p.Data = PreviewData{Documents: j.data.Documents(), Tokens: j.data.Tokens(), TokensStep: c.Data.TokensPerStep * c.Train.Accumulate, Packing: c.packing()}
+	p.Data.Epochs = float64(j.total) * float64(p.Data.TokensStep) / j.trainTokens()
+	if p.Data.HeldOut, err = j.heldOutDocuments(); err != nil {
+		return nil, err
+	}
+	f, err := j.feed(0, shard.Cursor{})
+	if err != nil {
+		return nil, err
+	}
+	defer f.close()
+	u := <-f.updates
+	if u.err != nil {
+		return nil, u.err
+	}
+	for _, plan := range u.plans {
+		p.FLOPs += model.FLOPs(c.Model, plan)
+	}
+	p.Batch = j.previewBatch(u.plans[0])
+	return p, nil
+}
+
+// heldOutDocuments counts the documents of the evaluation.
+func (j *job) heldOutDocuments() (n int64, err error) {
+	if j.valid != j.data {
+		return j.valid.Documents(), nil
+	}
+	if !j.hasValid() {
+		return 0, nil
+	}
+	selected, err := j.data.Selector(j.config.Data.Seed, j.split(shard.Valid))
+	if err != nil {
+		return 0, err
+	}
+	for id := range j.data.Documents() {
+		if selected == nil || selected(id) {
+			n++
+		}
+	}
+	return n, nil
+}
+
+func (j *job) previewBatch(p *objectives.Plan) PreviewBatch {
+	batch := PreviewBatch{Tokens: len(p.Tokens), Segments: len(p.Segments), Rows: p.Rows(), Fill: float64(len(p.Tokens)) / float64(j.config.Data.TokensPerStep)}
+	type ask struct {
+		target string
+		weight float64
+		term   string
+	}
+	asks := map[int32]ask{}
+	for i := range p.Terms {
+		t := &p.Terms[i]
+		batch.Terms = append(batch.Terms, PreviewTerm{t.Name, len(t.Rows), t.Den})
+		for r, row := range t.Rows {
+			weight := 1.0
+			if len(t.Weights) > 0 {
+				weight = float64(t.Weights[r])
+			}
+			asks[row] = ask{j.show(t.Targets[r]), weight, t.Name}
+		}
+	}
+	for i, s := range p.Segments[:min(previewSegments, len(p.Segments))] {
+		segment := PreviewSegment{Document: p.Documents[i], Mask: "bidirectional"}
+		if s.Mask == kernels.Causal {
+			segment.Mask = "causal"
+		}
+		for row := s.Start; row < min(s.End, s.Start+previewTokens); row++ {
+			token := PreviewToken{Input: j.show(p.Tokens[row])}
+			if p.OriginalTokens[row] != p.Tokens[row] {
+				token.Original = j.show(p.OriginalTokens[row])
+			}
+			if a, ok := asks[row]; ok {
+				token.Target, token.Weight, token.Term = a.target, a.weight, a.term
+			}
+			segment.Tokens = append(segment.Tokens, token)
+		}
+		batch.Examples = append(batch.Examples, segment)
+	}
+	return batch
+}
+
+// show is a token as text; control characters are escaped.
+func (j *job) show(id int32) string {
+	return strings.Trim(fmt.Sprintf("%q", j.tokenizer.Decode([]int32{id})), `"`)
+}
