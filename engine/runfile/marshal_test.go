@@ -1,6 +1,7 @@
 package runfile
 
 import (
+	"encoding/json"
 	"math"
 	"reflect"
 	"strings"
@@ -122,4 +123,18 @@ func FuzzRoundTrip(f *testing.F) {
 			t.Fatalf("%+v\n%+v\n%s", c, back, Marshal(c))
 		}
 	})
+}
+
+func TestJSONHasTheSameKeysAndOrder(t *testing.T) {
+	c := defaults()
+	c.Phases = []phase{{"clm", 4, 1e-7, nil}}
+	c.Weights = map[string]float64{"z": math.Inf(1), "a\"": 1e21}
+	c.Dist = &distributed{2, time.Minute}
+	want := `{"objective":"mlm","phases":[{"objective":"clm","steps":4,"weight":1e-07}],` +
+		`"model":{"preset":"tiny","vocab":"auto","layers":2,"width":64},"mask":{"p":0.15,"unit":"token","replace":[0.8,0.1,0.1]},` +
+		`"optimizer":{"kind":"adamw","learning_rate":0.001,"betas":[0.9,0.98],"clip":1},"dist":{"ranks":2,"wait":"1m"},` +
+		`"weights":{"a\"":1e+21,"z":".inf"},"note":"","stop_after":0,"verbose":false}`
+	if got := string(JSON(c)); got != want || !json.Valid([]byte(got)) {
+		t.Errorf("got %s", got)
+	}
 }
