@@ -63,6 +63,11 @@ func finish(commands []*cli.Command) {
 			continue
 		}
 		command.Flags = append(command.Flags, &cli.BoolFlag{Name: "json", Usage: "print the result as JSON, for programs"})
+		for _, f := range command.Flags {
+			if b, ok := f.(*cli.BoolFlag); ok {
+				b.DisableDefaultText = true
+			}
+		}
 	}
 }
 

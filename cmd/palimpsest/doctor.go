@@ -83,7 +83,9 @@ func doctor(c *cli.Context) error {
 }
 
 func (d diagnosis) print(w io.Writer) {
-	line := func(name, format string, args ...any) { fmt.Fprintf(w, "%-10s %s\n", name, fmt.Sprintf(format, args...)) }
+	line := func(name, format string, args ...any) {
+		fmt.Fprintf(w, "%-10s %s\n", name, fmt.Sprintf(format, args...))
+	}
 	line("version", "%s, %s, %s", d.Version, d.Go, d.System)
 	line("build", "%s; this build has no CUDA support: it trains on the CPU, and --device cuda is an error", map[bool]string{
 		true: "with cgo (C kernels)", false: "without cgo (Go kernels, slower; OpenBLAS cannot be opened)"}[d.Cgo])

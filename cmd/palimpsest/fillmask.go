@@ -115,7 +115,7 @@ func fillMask(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	return showAnswers(c, m.Tokenizer, clozes, answers)
+	return showAnswers(c, clozeViews(m.Tokenizer, clozes, answers))
 }
 
 func answer(m *engine.Model, clozes []cloze, top int) ([][][]eval.Answer, error) {
@@ -263,9 +263,9 @@ func tellingLine(t *text.Tokenizer, document string, most int) string {
 	return ""
 }
 
-func showAnswers(c *cli.Context, t *text.Tokenizer, clozes []cloze, answers [][][]eval.Answer) error {
+// clozeViews joins texts and answers.
+func clozeViews(t *text.Tokenizer, clozes []cloze, answers [][][]eval.Answer) []clozeView {
 	var views []clozeView
-	hits, known := 0, 0
 	for i, z := range clozes {
 		view := clozeView{Text: z.shown}
 		for m, candidates := range answers[i] {
@@ -275,15 +275,15 @@ func showAnswers(c *cli.Context, t *text.Tokenizer, clozes []cloze, answers [][]
 			}
 			if z.truth != nil {
 				mask.Truth = z.truth[m]
-				known++
-				if mask.Truth == mask.Answers[0].Token {
-					hits++
-				}
 			}
 			view.Masks = append(view.Masks, mask)
 		}
 		views = append(views, view)
 	}
+	return views
+}
+
+func showAnswers(c *cli.Context, views []clozeView) error {
 	if c.Bool("json") {
 		for _, view := range views {
 			if err := printJSON(c.App.Writer, view); err != nil {
@@ -293,6 +293,7 @@ func showAnswers(c *cli.Context, t *text.Tokenizer, clozes []cloze, answers [][]
 		return nil
 	}
 	return show(c, nil, func(w io.Writer) {
+		hits, known := 0, 0
 		for _, view := range views {
 			fmt.Fprintln(w, view.Text)
 			for _, mask := range view.Masks {
@@ -302,6 +303,10 @@ func showAnswers(c *cli.Context, t *text.Tokenizer, clozes []cloze, answers [][]
 				}
 				truth := ""
 				if mask.Truth != "" {
+					known++
+					if mask.Truth == mask.Answers[0].Token {
+						hits++
+					}
 					truth = fmt.Sprintf("truth %q, answers ", mask.Truth)
 				}
 				fmt.Fprintf(w, "    %s%s\n", truth, strings.Join(list, ", "))

@@ -17,7 +17,6 @@ type screen struct {
 	w        io.Writer
 	name     string // of the run folder
 	quiet    bool   // --json: only notes
-	notes    []string
 	progress *report.Progress
 }
 
@@ -85,6 +84,7 @@ func summary(c *cli.Context) error {
 		Seconds float64      `json:"seconds"`
 		Last    *report.Step `json:"last,omitempty"`
 		Eval    *report.Eval `json:"eval,omitempty"`
+		Notes   []string     `json:"notes"`
 	}{Run: out}
 	if n := len(run.Steps); n > 0 {
 		last := run.Steps[n-1]
@@ -93,11 +93,20 @@ func summary(c *cli.Context) error {
 	if n := len(run.Evals); n > 0 {
 		result.Eval = &run.Evals[n-1]
 	}
+	page := filepath.Join(out, reportFile)
+	notes, err := reportOn(page, []string{out}, 6, c.String("device"))
+	if err != nil { // the run itself is whole
+		notes = append(notes, fmt.Sprintf("%s could not be written: %v", page, err))
+	}
+	result.Notes = notes
 	return show(c, result, func(w io.Writer) {
+		for _, note := range notes {
+			fmt.Fprintln(w, "note:", note)
+		}
 		fmt.Fprintf(w, "%s: %s steps, %s tokens, %.0f s\n", out, count(result.Steps), count(result.Tokens), result.Seconds)
 		if e := result.Eval; e != nil && e.Accuracy != nil && e.BaselineAccuracy != nil {
 			fmt.Fprintf(w, "held out: loss %.4f, accuracy %.1f%% (unigram baseline %.1f%%)\n", e.Loss, 100**e.Accuracy, 100**e.BaselineAccuracy)
 		}
-		fmt.Fprintf(w, "next: palimpsest eval loss --model %s, palimpsest report %s\n", out, out)
+		fmt.Fprintf(w, "next: open %s in a browser; palimpsest eval loss --model %s\n", page, out)
 	})
 }

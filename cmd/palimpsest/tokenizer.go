@@ -154,7 +154,7 @@ func trainTokenizer(c *cli.Context) error {
 		for _, note := range result.Notes {
 			fmt.Fprintln(w, "note:", note)
 		}
-		fmt.Fprintf(w, "next: palimpsest data build --tokenizer %s --out shards %s\n", out, strings.Join(c.Args().Slice(), " "))
+		fmt.Fprintf(w, "next: palimpsest data build --tokenizer %s --out shards %s\n", out, abbreviated(c.Args().Slice()))
 	})
 }
 
@@ -255,4 +255,12 @@ func longestTokens(t *text.Tokenizer, n int) []tokenView {
 		out = append(out, viewToken(t, id))
 	}
 	return out
+}
+
+// abbreviated lists a few of many paths.
+func abbreviated(paths []string) string {
+	if len(paths) > 3 {
+		return strings.Join(paths[:2], " ") + " ..."
+	}
+	return strings.Join(paths, " ")
 }

@@ -42,8 +42,8 @@ func configFlags() []cli.Flag {
 		&cli.StringSliceFlag{Name: "set", Usage: "change one key of the run file, `KEY=VALUE`; may be repeated"},
 		&cli.StringFlag{Name: "data", Usage: "data set `FOLDER` (data.train)"},
 		&cli.StringFlag{Name: "device", Usage: "auto, cpu or cuda (train.device)"},
-		&cli.Int64Flag{Name: "steps", Usage: "`NUMBER` of updates of the whole run (train.steps)"},
-		&cli.Uint64Flag{Name: "seed", Usage: "`NUMBER` that decides weights, masks and dropout (train.seed)"},
+		&cli.Int64Flag{Name: "steps", DefaultText: "the run file's", Usage: "`NUMBER` of updates of the whole run (train.steps)"},
+		&cli.Uint64Flag{Name: "seed", DefaultText: "the run file's", Usage: "`NUMBER` that decides weights, masks and dropout (train.seed)"},
 	}
 }
 
