@@ -7,7 +7,7 @@
 // Shapes: vectors of n; Gated [rows,2F] -> [rows,F]; the epilogue [rows,columns] with row stride ld.
 // Bytes: forward 8 an element (12 with pre), backward 12; gated 12 and 20 a pair. FLOPs: about 25 (SiLU, tanh) and 35
 // (erf) an element, so that AVX-512 is near the bandwidth of one core and the baseline is bound by arithmetic.
-// Source: GELU arXiv 1606.08415, GLU variants arXiv 2002.05202; the functions are in cpu.h.
+// Source: GELU arXiv 1606.08415, GLU variants arXiv 2002.05202; the functions are in vec.h.
 // Oracle: activation_ref.go.
 #ifndef KERNEL
 #define FAMILY "activation_cpu.c"
@@ -24,21 +24,30 @@ LEAF(gated_backward, (int level, float *dx, const float *dy, const float *x, int
 
 #else
 
+#include "vec.h"
+
 static void KERNEL(act_forward)(float *y, const float *x, size_t n, int act)
 {
 	FOR_ACT(act, {
-		SIMD
-		for (size_t i = 0; i < n; i++)
-			y[i] = act_f(x[i], A);
+		size_t i = 0;
+		for (; i + LANES <= n; i += LANES)
+			KERNEL(store)(y + i, KERNEL(act_v)(KERNEL(load)(x + i), A));
+		if (i < n)
+			KERNEL(store_part)(y + i, KERNEL(act_v)(KERNEL(load_part)(x + i, n - i, 0), A), n - i);
 	})
 }
 
 static void KERNEL(act_backward)(float *dx, const float *dy, const float *x, size_t n, int act)
 {
 	FOR_ACT(act, {
-		SIMD
-		for (size_t i = 0; i < n; i++)
-			dx[i] = dy[i] * act_derivative_f(x[i], A);
+		size_t i = 0;
+		vec value;
+		for (; i + LANES <= n; i += LANES)
+			KERNEL(store)(dx + i, KERNEL(load)(dy + i) * KERNEL(slope_v)(KERNEL(load)(x + i), A, &value));
+		if (i < n) {
+			vec slope = KERNEL(slope_v)(KERNEL(load_part)(x + i, n - i, 0), A, &value);
+			KERNEL(store_part)(dx + i, KERNEL(load_part)(dy + i, n - i, 0) * slope, n - i);
+		}
 	})
 }
 
@@ -62,9 +71,14 @@ static void KERNEL(gated_forward)(float *y, const float *x, int rows, int F, int
 	FOR_ACT(act, {
 		for (int r = 0; r < rows; r++, y += F, x += 2 * (size_t)F) {
 			const float *up = x + F;
-			SIMD
-			for (int j = 0; j < F; j++)
-				y[j] = act_f(x[j], A) * up[j];
+			int j = 0;
+			for (; j + LANES <= F; j += LANES)
+				KERNEL(store)(y + j, KERNEL(act_v)(KERNEL(load)(x + j), A) * KERNEL(load)(up + j));
+			if (j < F) {
+				size_t rest = (size_t)(F - j);
+				vec v = KERNEL(act_v)(KERNEL(load_part)(x + j, rest, 0), A) * KERNEL(load_part)(up + j, rest, 0);
+				KERNEL(store_part)(y + j, v, rest);
+			}
 		}
 	})
 }
@@ -75,16 +89,26 @@ static void KERNEL(gated_backward)(float *dx, const float *dy, const float *x, i
 		for (int r = 0; r < rows; r++, dy += F, x += 2 * (size_t)F, dx += 2 * (size_t)F) {
 			const float *up = x + F;
 			float *dup = dx + F;
-			SIMD
-			for (int j = 0; j < F; j++) {
-				float g = dy[j];
-				float u = up[j];
-				float v = x[j];
-				dx[j] = g * u * act_derivative_f(v, A);
-				dup[j] = g * act_f(v, A);
+			vec value, slope, g;
+			int j = 0;
+			for (; j + LANES <= F; j += LANES) {
+				slope = KERNEL(slope_v)(KERNEL(load)(x + j), A, &value);
+				g = KERNEL(load)(dy + j);
+				KERNEL(store)(dx + j, g * KERNEL(load)(up + j) * slope);
+				KERNEL(store)(dup + j, g * value);
+			}
+			if (j < F) {
+				size_t rest = (size_t)(F - j);
+				slope = KERNEL(slope_v)(KERNEL(load_part)(x + j, rest, 0), A, &value);
+				g = KERNEL(load_part)(dy + j, rest, 0);
+				KERNEL(store_part)(dx + j, g * KERNEL(load_part)(up + j, rest, 0) * slope, rest);
+				KERNEL(store_part)(dup + j, g * value, rest);
 			}
 		}
 	})
 }
+
+#undef vec
+#undef ivec
 
 #endif

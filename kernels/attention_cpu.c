@@ -47,7 +47,7 @@ static int whole_tiles(int length) { return (length + TILE - 1) / TILE * TILE; }
 size_t attention_work(int length, int H, int K, int D)
 {
 	size_t L = (size_t)whole_tiles(length), P = (size_t)padded(D);
-	return L * P * (2 + (size_t)(H / K)) + TILE * P * 6 + TILE * TILE * 2 + TILE * LANE_BLOCKS * 6 + 64;
+	return L * P * (2 + (size_t)(H / K)) + TILE * P * 6 + TILE * TILE * 2 + (TILE * LANE_BLOCKS + PHILOX_SLACK) * 6 + 64;
 }
 
 static scratch carve(float *work, int length, int D)
@@ -64,9 +64,9 @@ static scratch carve(float *work, int length, int D)
 	w.dv = work, work += T;
 	w.s = work, work += TILE * TILE;
 	w.dp = work, work += TILE * TILE;
-	w.words = (uint32_t *)work, work += TILE * LANE_BLOCKS * 4;
-	w.c0 = (uint32_t *)work, work += TILE * LANE_BLOCKS;
-	w.c1 = (uint32_t *)work, work += TILE * LANE_BLOCKS;
+	w.words = (uint32_t *)work, work += 4 * (TILE * LANE_BLOCKS + PHILOX_SLACK);
+	w.c0 = (uint32_t *)work, work += TILE * LANE_BLOCKS + PHILOX_SLACK;
+	w.c1 = (uint32_t *)work, work += TILE * LANE_BLOCKS + PHILOX_SLACK;
 	w.dq = work;
 	return w;
 }
@@ -90,7 +90,9 @@ LEAF(attention_combine,
 
 #else
 
+#include "vec.h"
 #include "micro.h"
+#include "philox.h"
 
 // transpose writes n <= TILE rows of width D as columns: to[d*TILE + j] = from[j*ld + d], with zeros up to n rounded up
 // to whole vectors.
@@ -128,7 +130,7 @@ static const lane *KERNEL(tile_lanes)(scratch *w, const attention_shape *s, int 
 			w->c0[at] = (uint32_t)(first + b) | (uint32_t)h << 20;
 			w->c1[at] = (uint32_t)(i0 + i);
 		}
-	philox_words(w->words, at, w->c0, w->c1, &s->drop);
+	KERNEL(philox_words)(w->words, at, w->c0, w->c1, &s->drop);
 	*stride = blocks * 8;
 	return (const lane *)w->words + j0 % 8;
 }
@@ -137,18 +139,10 @@ static const lane *KERNEL(tile_lanes)(scratch *w, const attention_shape *s, int 
 // exponentials and returns what the sum over values so far must be multiplied by.
 INLINE float KERNEL(softmax_step)(float *p, int n, float *maximum, float *sum)
 {
-	float top = *maximum, total = 0;
-#pragma omp simd reduction(max : top)
-	for (int j = 0; j < n; j++)
-		top = p[j] > top ? p[j] : top;
-	float base = top == -INFINITY ? 0.0f : top;
-	SUM(total)
-	for (int j = 0; j < n; j++) {
-		float e = exp_f(p[j] - base);
-		p[j] = e;
-		total += e;
-	}
-	float keep = top == *maximum ? 1.0f : exp_f(*maximum - base);
+	float top = KERNEL(greatest_of)(p, (size_t)n);
+	top = top > *maximum ? top : *maximum;
+	float base = top == -INFINITY ? 0.0f : top, total = KERNEL(exp_all)(p, p, (size_t)n, base);
+	float keep = top == *maximum ? 1.0f : KERNEL(exp_v)(KERNEL(splat)(*maximum - base))[0];
 	*maximum = top;
 	*sum = *sum * keep + total;
 	return keep;
@@ -272,9 +266,8 @@ static void KERNEL(backward_tile)(float *dq, const float *dout, const float *lse
 			memset(g, 0, (size_t)n * sizeof *g);
 			continue;
 		}
-		SIMD
-		for (int j = 0; j < n; j++)
-			p[j] = exp_f(p[j] * s->scale - l);
+		for (int j = 0; j < n; j += LANES)
+			KERNEL(store)(p + j, KERNEL(exp_v)(KERNEL(load)(p + j) * s->scale - l));
 		if (hidden) {
 			int a, b;
 			visible(t, i0 + i, &a, &b);
@@ -363,5 +356,7 @@ static void KERNEL(attention_combine)(float *dqkv, const float *parts, const att
 #undef MICRO_ROWS
 #undef MICRO_VECTORS
 #undef MICRO_COLUMNS
+#undef vec
+#undef ivec
 
 #endif

@@ -20,14 +20,23 @@ LEAF(cross_entropy,
 
 #else
 
-// most_of returns the largest logit (NaN never counts as one).
-static float KERNEL(most_of)(const float *z, int V)
+#include "vec.h"
+
+// place_of returns the first place of a number in z, or n-1.
+INLINE int KERNEL(place_of)(const float *z, int n, float number)
 {
-	float most = -INFINITY;
-#pragma omp simd reduction(max : most)
-	for (int j = 0; j < V; j++)
-		most = z[j] > most ? z[j] : most;
-	return most;
+	int i = 0;
+	for (; i + LANES <= n; i += LANES) {
+		ivec same = KERNEL(load)(z + i) == KERNEL(splat)(number);
+		int any = 0;
+		for (int l = 0; l < LANES; l++)
+			any |= same[l];
+		if (any)
+			break;
+	}
+	while (i < n - 1 && z[i] != number)
+		i++;
+	return i;
 }
 
 static void KERNEL(cross_entropy)(float *logits, const int32_t *targets, const float *weights, float *nll, float *loss,
@@ -48,11 +57,8 @@ static void KERNEL(cross_entropy)(float *logits, const int32_t *targets, const f
 				memset(z, 0, (size_t)V * sizeof *z);
 			continue;
 		}
-		float most = KERNEL(most_of)(z, V), target = z[y];
-		int first = 0;
-		while (first < V - 1 && z[first] != most)
-			first++;
-		float total = 0, rest = 0;
+		float most = KERNEL(greatest_of)(z, (size_t)V), target = z[y], total = 0;
+		int first = KERNEL(place_of)(z, V, most);
 		if (o->smoothing != 0) {
 			SUM(total)
 			for (int j = 0; j < V; j++)
@@ -60,12 +66,7 @@ static void KERNEL(cross_entropy)(float *logits, const int32_t *targets, const f
 		}
 		float largest = z[first];
 		z[first] = -INFINITY;
-		SUM(rest)
-		for (int j = 0; j < V; j++) {
-			float e = exp_f(z[j] - most);
-			z[j] = e;
-			rest += e;
-		}
+		float rest = KERNEL(exp_all)(z, z, (size_t)V, most);
 		z[first] = largest - most == 0 ? 1.0f : NAN;
 		if (z[first] != z[first])
 			rest = NAN;
@@ -115,5 +116,8 @@ static void KERNEL(cross_entropy)(float *logits, const int32_t *targets, const f
 		z[y] = (float)(f * at);
 	}
 }
+
+#undef vec
+#undef ivec
 
 #endif

@@ -14,18 +14,21 @@ LEAF(dropout_rows, (int level, float *y, const float *x, int lo, int hi, int C, 
 
 #else
 
+#include "philox.h"
+
 static void KERNEL(dropout_rows)(float *y, const float *x, int lo, int hi, int C, const dropout *d)
 {
-	uint32_t words[DROP_COLUMNS / 2];
+	uint32_t words[DROP_WORDS], threshold = d->threshold;
+	float scale = d->scale;
 	for (int r = lo; r < hi; r++)
 		for (int c = 0; c < C; c += DROP_COLUMNS) {
 			int n = C - c < DROP_COLUMNS ? C - c : DROP_COLUMNS;
-			const lane *lanes = drop_lanes(words, c, n, (uint32_t)r, d);
+			const lane *lanes = KERNEL(drop_lanes)(words, c, n, (uint32_t)r, d);
 			const float *in = x + (size_t)r * C + c;
 			float *out = y + (size_t)r * C + c;
 			SIMD
 			for (int j = 0; j < n; j++)
-				out[j] = lanes[j] < d->threshold ? 0.0f : in[j] * d->scale;
+				out[j] = lanes[j] < threshold ? 0.0f : in[j] * scale;
 		}
 }
 

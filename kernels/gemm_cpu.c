@@ -26,6 +26,7 @@ LEAF(gemm,
 
 #else
 
+#include "vec.h"
 #include "micro.h"
 
 // pack copies rows [0,k) and columns [0,n) of a matrix with the given strides into panels of width columns, zero-padded.
@@ -85,5 +86,7 @@ static void KERNEL(gemm)(int ta, int tb, int M, int N, int K, const float *A, si
 #undef MICRO_ROWS
 #undef MICRO_VECTORS
 #undef MICRO_COLUMNS
+#undef vec
+#undef ivec
 
 #endif

@@ -1,5 +1,5 @@
 // The micro-kernel of all products: C[m,n] (+)= A[m,k] B[k,n] with C's tile in registers, B read by vectors and A by
-// single elements at any strides, so that A may be transposed for free. Included by a family inside each level.
+// single elements at any strides, so that A may be transposed for free. Included by a family inside each level, after vec.h.
 //
 // MICRO_ROWS x MICRO_VECTORS vectors of C: 6x4 with 32 registers (24 sums, 4 of B, elements of A as memory operands), 6x2
 // with 16.
@@ -11,27 +11,25 @@
 #endif
 #define MICRO_COLUMNS (MICRO_VECTORS * LANES)
 
-typedef float KERNEL(vec) __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
-
 // tile computes mr <= MICRO_ROWS rows of nv <= MICRO_VECTORS vectors; both are constants where it is inlined.
 INLINE void KERNEL(tile)(float *C, size_t ldc, const float *A, size_t ar, size_t ak, const float *B, size_t ldb, int k,
 	int add, int mr, int nv)
 {
-	KERNEL(vec) c[MICRO_ROWS][MICRO_VECTORS];
+	vec c[MICRO_ROWS][MICRO_VECTORS];
 #pragma GCC unroll 8
 	for (int i = 0; i < mr; i++)
 #pragma GCC unroll 8
 		for (int v = 0; v < nv; v++) {
 			if (add)
-				c[i][v] = *(const KERNEL(vec) *)(C + i * ldc + v * LANES);
+				c[i][v] = KERNEL(load)(C + i * ldc + v * LANES);
 			else
-				c[i][v] = (KERNEL(vec)){0};
+				c[i][v] = (vec){0};
 		}
 	for (int p = 0; p < k; p++, A += ak, B += ldb) {
-		KERNEL(vec) b[MICRO_VECTORS];
+		vec b[MICRO_VECTORS];
 #pragma GCC unroll 8
 		for (int v = 0; v < nv; v++)
-			b[v] = *(const KERNEL(vec) *)(B + v * LANES);
+			b[v] = KERNEL(load)(B + v * LANES);
 #pragma GCC unroll 8
 		for (int i = 0; i < mr; i++) {
 			float a = A[i * ar];
@@ -44,7 +42,7 @@ INLINE void KERNEL(tile)(float *C, size_t ldc, const float *A, size_t ar, size_t
 	for (int i = 0; i < mr; i++)
 #pragma GCC unroll 8
 		for (int v = 0; v < nv; v++)
-			*(KERNEL(vec) *)(C + i * ldc + v * LANES) = c[i][v];
+			KERNEL(store)(C + i * ldc + v * LANES, c[i][v]);
 }
 
 #define MICRO_ROW_CASES(nv)                                                         \

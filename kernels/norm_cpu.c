@@ -24,17 +24,20 @@ LEAF(norm_backward,
 
 #else
 
+#include "philox.h"
+
 
 
 static void KERNEL(add_dropped)(float *sum, const float *x, const float *delta, int C, uint32_t token, const dropout *d)
 {
-	uint32_t words[DROP_COLUMNS / 2];
+	uint32_t words[DROP_WORDS], threshold = d->threshold;
+	float scale = d->scale;
 	for (int c = 0; c < C; c += DROP_COLUMNS) {
 		int n = C - c < DROP_COLUMNS ? C - c : DROP_COLUMNS;
-		const lane *lanes = drop_lanes(words, c, n, token, d);
+		const lane *lanes = KERNEL(drop_lanes)(words, c, n, token, d);
 		SIMD
 		for (int j = 0; j < n; j++) {
-			float kept = lanes[j] < d->threshold ? 0.0f : delta[c + j] * d->scale;
+			float kept = lanes[j] < threshold ? 0.0f : delta[c + j] * scale;
 			sum[c + j] = x[c + j] + kept;
 		}
 	}

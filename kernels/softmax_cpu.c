@@ -17,11 +17,13 @@ LEAF(masked_softmax_backward, (int level, float *dscores, const float *dp, const
 
 #else
 
+#include "vec.h"
+
 static void KERNEL(masked_softmax)(float *p, float *lse, const float *scores, const uint8_t *mask, int lo, int hi, int C)
 {
 	for (int r = lo; r < hi; r++) {
 		const float *in = scores + (size_t)r * C;
-		float *out = p + (size_t)r * C, most = -INFINITY, sum = 0;
+		float *out = p + (size_t)r * C;
 		if (mask) {
 			const uint8_t *keep = mask + (size_t)r * C;
 			SIMD
@@ -29,16 +31,9 @@ static void KERNEL(masked_softmax)(float *p, float *lse, const float *scores, co
 				out[j] = keep[j] ? in[j] : -INFINITY;
 			in = out;
 		}
-#pragma omp simd reduction(max : most)
-		for (int j = 0; j < C; j++)
-			most = in[j] > most ? in[j] : most;
+		float most = KERNEL(greatest_of)(in, (size_t)C);
 		float base = most == -INFINITY ? 0.0f : most; // nothing kept: all exponentials are 0, not NaN
-		SUM(sum)
-		for (int j = 0; j < C; j++) {
-			float e = exp_f(in[j] - base);
-			out[j] = e;
-			sum += e;
-		}
+		float sum = KERNEL(exp_all)(out, in, (size_t)C, base);
 		float scale = sum == 0 ? 0.0f : 1.0f / sum;
 		SIMD
 		for (int j = 0; j < C; j++)
@@ -60,5 +55,8 @@ static void KERNEL(masked_softmax_backward)(float *dscores, const float *dp, con
 			out[j] = q[j] * (g[j] - dot);
 	}
 }
+
+#undef vec
+#undef ivec
 
 #endif

@@ -1,0 +1,200 @@
+// Arithmetic by vectors of the level: what loops need that the compiler does not find by itself (maxima, exponentials,
+// activations, sums in several lanes). Included by a family inside each level. Functions of NaN give NaN, and a running
+// maximum skips it; nothing is a library call.
+typedef float KERNEL(vec) __attribute__((vector_size(4 * LANES), may_alias));
+typedef float KERNEL(loose) __attribute__((vector_size(4 * LANES), aligned(4), may_alias)); // at any address
+typedef int32_t KERNEL(ivec) __attribute__((vector_size(4 * LANES), may_alias));
+
+#define vec KERNEL(vec)
+#define ivec KERNEL(ivec)
+
+INLINE vec KERNEL(load)(const float *p) { return *(const KERNEL(loose) *)p; }
+INLINE void KERNEL(store)(float *p, vec v) { *(KERNEL(loose) *)p = v; }
+INLINE vec KERNEL(splat)(float x) { return x - (vec){0}; }
+
+// load_part and store_part touch n < LANES elements only; the rest of the vector is fill.
+INLINE vec KERNEL(load_part)(const float *p, size_t n, float fill)
+{
+	vec v = KERNEL(splat)(fill);
+	memcpy(&v, p, n * sizeof *p);
+	return v;
+}
+INLINE void KERNEL(store_part)(float *p, vec v, size_t n) { memcpy(p, &v, n * sizeof *p); }
+
+INLINE vec KERNEL(select)(ivec mask, vec a, vec b) { return (vec)((mask & (ivec)a) | (~mask & (ivec)b)); }
+
+// greater and smaller return the second argument where one of the two is NaN.
+INLINE vec KERNEL(greater)(vec a, vec b)
+{
+#if defined(__x86_64__) && LANES == 16
+	return (vec)_mm512_max_ps((__m512)a, (__m512)b);
+#elif defined(__x86_64__) && LANES == 8
+	return (vec)_mm256_max_ps((__m256)a, (__m256)b);
+#elif defined(__x86_64__)
+	return (vec)_mm_max_ps((__m128)a, (__m128)b);
+#else
+	return KERNEL(select)(a > b, a, b);
+#endif
+}
+INLINE vec KERNEL(smaller)(vec a, vec b)
+{
+#if defined(__x86_64__) && LANES == 16
+	return (vec)_mm512_min_ps((__m512)a, (__m512)b);
+#elif defined(__x86_64__) && LANES == 8
+	return (vec)_mm256_min_ps((__m256)a, (__m256)b);
+#elif defined(__x86_64__)
+	return (vec)_mm_min_ps((__m128)a, (__m128)b);
+#else
+	return KERNEL(select)(a < b, a, b);
+#endif
+}
+
+INLINE float KERNEL(total)(vec v)
+{
+	float half[LANES];
+	memcpy(half, &v, sizeof v);
+	for (int n = LANES / 2; n > 0; n /= 2)
+		for (int l = 0; l < n; l++)
+			half[l] += half[l + n];
+	return half[0];
+}
+
+INLINE float KERNEL(greatest)(vec v)
+{
+	float half[LANES];
+	memcpy(half, &v, sizeof v);
+	for (int n = LANES / 2; n > 0; n /= 2)
+		for (int l = 0; l < n; l++)
+			half[l] = half[l] > half[l + n] ? half[l] : half[l + n];
+	return half[0];
+}
+
+// exp_v returns e^x within 2 units in the last place, 0 for -Inf and below about -104, Inf above 88.8. x = n ln2 + r with
+// |r| <= ln2/2; e^r = 1 + r + r^2 q(r), q interpolated at Chebyshev nodes (relative error 8e-9). n is applied in two
+// halves, so that denormal results come out right.
+INLINE vec KERNEL(exp_v)(vec x)
+{
+	x = KERNEL(smaller)(KERNEL(splat)(100.0f), KERNEL(greater)(KERNEL(splat)(-110.0f), x));
+	const float shift = 12582912.0f; // 1.5 * 2^23: adding it rounds to an integer in the low bits
+	vec z = x * 1.44269504088896341f + shift;
+	vec n = z - shift;
+	vec r = x - n * 0.693145751953125f; // ln2 in two parts; the first has 12 significant bits, so n times it is exact
+	r = r - n * 1.42860682030941723212e-6f;
+	vec q = r * 1.3926251e-3f + 8.3632329e-3f;
+	q = q * r + 4.1666554e-2f;
+	q = q * r + 1.66665767e-1f;
+	q = q * r + 0.5f;
+	vec p = r * r * q + r;
+	p = p + 1.0f;
+#if defined(__x86_64__) && LANES == 16
+	return (vec)_mm512_scalef_ps((__m512)p, (__m512)n);
+#else
+	ivec i = (ivec)z - 0x4B400000, half = i >> 1;
+	return p * (vec)((half + 127) << 23) * (vec)((i - half + 127) << 23);
+#endif
+}
+
+// sigmoid_v returns 1 / (1 + e^-x).
+INLINE vec KERNEL(sigmoid_v)(vec x) { return 1.0f / (1.0f + KERNEL(exp_v)(-x)); }
+
+// normal_v returns the normal distribution function and sets *e to e^(-x^2/2). Phi(-z) = e^(-z^2/2) t g(t) for z >= 0 with
+// t = 1/(1 + z/4) and g interpolated at Chebyshev nodes over 0 <= z <= 14 (relative error 1.2e-8), the form of
+// Abramowitz and Stegun 7.1.26.
+INLINE vec KERNEL(normal_v)(vec x, vec *e)
+{
+	vec z = (vec)((ivec)x & 0x7FFFFFFF);
+	*e = KERNEL(exp_v)(-0.5f * x * x);
+	vec t = 1.0f / (1.0f + 0.25f * z);
+	vec g = t * 1.538360334e-2f - 5.63454643e-2f;
+	g = g * t + 3.661525497e-2f;
+	g = g * t + 4.831808338e-2f;
+	g = g * t - 3.67795936e-3f;
+	g = g * t + 9.537556828e-2f;
+	g = g * t + 6.901163609e-2f;
+	g = g * t + 9.615086467e-2f;
+	g = g * t + 9.941662313e-2f;
+	g = g * t + 9.975179219e-2f;
+	vec tail = *e * t * g;
+	return KERNEL(select)((ivec)x >> 31, tail, 1.0f - tail);
+}
+
+// The scaled slope of GELU's tanh form: (1 + tanh u)/2 = sigmoid(2u), 2u = slope (x + 0.044715 x^3).
+INLINE vec KERNEL(gelu_gate)(vec x)
+{
+	return KERNEL(sigmoid_v)(1.5957691216057308f * (x + 0.044715f * x * x * x));
+}
+
+// act_v is activation act, a constant, at x.
+INLINE vec KERNEL(act_v)(vec x, int act)
+{
+	vec e;
+	switch (act) {
+	case ACT_GELU_ERF: return x * KERNEL(normal_v)(x, &e);
+	case ACT_GELU_TANH: return x * KERNEL(gelu_gate)(x);
+	case ACT_SILU: return x * KERNEL(sigmoid_v)(x);
+	}
+	return x;
+}
+
+// slope_v is its derivative, and sets *value to act_v.
+INLINE vec KERNEL(slope_v)(vec x, int act, vec *value)
+{
+	vec e, s;
+	switch (act) {
+	case ACT_GELU_ERF:
+		s = KERNEL(normal_v)(x, &e);
+		*value = x * s;
+		return s + x * e * 0.3989422804014327f;
+	case ACT_GELU_TANH:
+		s = KERNEL(gelu_gate)(x);
+		*value = x * s;
+		return s + *value * (1.0f - s) * (1.5957691216057308f + 0.2140644488f * x * x);
+	case ACT_SILU:
+		s = KERNEL(sigmoid_v)(x);
+		*value = x * s;
+		return s + *value * (1.0f - s);
+	}
+	*value = x;
+	return KERNEL(splat)(1.0f);
+}
+
+// greatest_of returns the largest of n numbers, skipping NaN; -Inf where there is none.
+static __attribute__((unused)) float KERNEL(greatest_of)(const float *x, size_t n)
+{
+	vec top[4];
+	for (int u = 0; u < 4; u++)
+		top[u] = KERNEL(splat)(-INFINITY);
+	size_t i = 0;
+	for (; i + 4 * LANES <= n; i += 4 * LANES)
+		for (int u = 0; u < 4; u++)
+			top[u] = KERNEL(greater)(KERNEL(load)(x + i + u * LANES), top[u]);
+	for (; i + LANES <= n; i += LANES)
+		top[0] = KERNEL(greater)(KERNEL(load)(x + i), top[0]);
+	if (i < n)
+		top[0] = KERNEL(greater)(KERNEL(load_part)(x + i, n - i, -INFINITY), top[0]);
+	return KERNEL(greatest)(KERNEL(greater)(KERNEL(greater)(top[0], top[1]), KERNEL(greater)(top[2], top[3])));
+}
+
+// exp_all writes y[i] = e^(x[i] - base) and returns the sum; y may be x.
+INLINE float KERNEL(exp_all)(float *y, const float *x, size_t n, float base)
+{
+	vec sum[2] = {{0}, {0}};
+	size_t i = 0;
+	for (; i + 2 * LANES <= n; i += 2 * LANES)
+		for (int u = 0; u < 2; u++) {
+			vec e = KERNEL(exp_v)(KERNEL(load)(x + i + u * LANES) - base);
+			KERNEL(store)(y + i + u * LANES, e);
+			sum[u] += e;
+		}
+	for (; i + LANES <= n; i += LANES) {
+		vec e = KERNEL(exp_v)(KERNEL(load)(x + i) - base);
+		KERNEL(store)(y + i, e);
+		sum[0] += e;
+	}
+	if (i < n) {
+		vec e = KERNEL(exp_v)(KERNEL(load_part)(x + i, n - i, -INFINITY) - base);
+		KERNEL(store_part)(y + i, e, n - i);
+		sum[1] += e;
+	}
+	return KERNEL(total)(sum[0] + sum[1]);
+}
