@@ -1,8 +1,7 @@
 package engine
 
 import (
-	"fmt"
-	"strings"
+	"strconv"
 
 	"palimpsest/engine/model"
 	"palimpsest/engine/runfile"
@@ -186,5 +185,6 @@ func (j *job) previewBatch(p *objectives.Plan) PreviewBatch {
 
 // show is a token as text; control characters are escaped.
 func (j *job) show(id int32) string {
-	return strings.Trim(fmt.Sprintf("%q", j.tokenizer.Decode([]int32{id})), `"`)
+	quoted := strconv.Quote(string(j.tokenizer.Decode([]int32{id})))
+	return quoted[1 : len(quoted)-1]
 }

@@ -192,6 +192,11 @@ func (t *Trainer) evaluate() error {
 	}
 	t.state.Evaluated = step
 	t.logEval(phase, loss)
+	if step == t.job.total {
+		if err := t.logExamples(phase); err != nil {
+			return err
+		}
+	}
 	if best := t.state.Best; best == nil || best.Phase != phase || loss.Loss < best.Loss {
 		t.state.Best = &bestLoss{Step: step, Phase: phase, Loss: loss.Loss}
 		if err := t.save(); err != nil || t.saved != step {

@@ -65,7 +65,7 @@ func FillMask(a *model.Activations, w *model.Weights, capacity model.Capacity, s
 			}
 			a.Forward(w)
 			err := a.Logits(w, rows, func(i int, logits []float32) {
-				answers[owners[i]] = append(answers[owners[i]], best(logits, top))
+				answers[owners[i]] = append(answers[owners[i]], Best(logits, top))
 			})
 			if err != nil {
 				return nil, err
@@ -76,8 +76,8 @@ func FillMask(a *model.Activations, w *model.Weights, capacity model.Capacity, s
 	return answers, nil
 }
 
-// best returns the k most probable tokens; ties go to the smaller id.
-func best(logits []float32, k int) []Answer {
+// Best returns the k most probable tokens; ties go to the smaller id.
+func Best(logits []float32, k int) []Answer {
 	ids := make([]int32, len(logits))
 	for i := range ids {
 		ids[i] = int32(i)
