@@ -67,7 +67,7 @@ func reportOn(out string, folders []string, examples int, device string) (notes 
 		if err != nil {
 			return nil, err
 		}
-		if examples > 0 {
+		if examples > 0 && len(run.Examples) == 0 {
 			if run.Examples, err = reportExamples(folder, device, examples); err != nil {
 				notes = append(notes, fmt.Sprintf("no examples of %s: %v", folder, err))
 			}

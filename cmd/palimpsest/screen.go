@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -94,7 +95,7 @@ func summary(c *cli.Context) error {
 		result.Eval = &run.Evals[n-1]
 	}
 	page := filepath.Join(out, reportFile)
-	notes, err := reportOn(page, []string{out}, 6, c.String("device"))
+	notes, err := reportOn(page, []string{out}, 6, cmp.Or(c.String("device"), "auto"))
 	if err != nil { // the run itself is whole
 		notes = append(notes, fmt.Sprintf("%s could not be written: %v", page, err))
 	}

@@ -1,0 +1,34 @@
+# palimpsest: what a newcomer types. 'make help' lists it.
+
+SHELL := /bin/bash
+GO ?= go
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unversioned)
+# cgo gives the C kernels and OpenBLAS; without a C compiler everything works too, slower.
+CC := $(shell $(GO) env CC)
+export CGO_ENABLED ?= $(shell command -v $(firstword $(CC)) >/dev/null 2>&1 && echo 1 || echo 0)
+
+.PHONY: help build demo test vet race clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+build: ## build ./palimpsest
+	$(GO) build -trimpath -ldflags '-X main.version=$(VERSION)' -o palimpsest ./cmd/palimpsest
+
+demo: ## from nothing to a trained model in ./demo, in minutes
+	@GO='$(GO)' bash cmd/demo.sh
+
+test: ## run all tests
+	@if [ "$(CGO_ENABLED)" = 0 ]; then echo "test: without cgo (CGO_ENABLED=0, or no C compiler): the C kernels are not tested; hint: apt-get install gcc libc6-dev"; fi
+	$(GO) vet ./...
+	$(GO) test -count=1 ./...
+
+vet: ## gofmt and go vet
+	@files=$$(gofmt -l .); if [ -n "$$files" ]; then echo "gofmt -w is needed:"; echo "$$files"; exit 1; fi
+	$(GO) vet ./...
+
+race: ## run the tests of what is concurrent with the race detector
+	CGO_ENABLED=1 $(GO) test -race -count=1 -short ./engine ./engine/shard ./engine/text ./engine/signals ./engine/report ./cmd/palimpsest
+
+clean: ## remove what make built: ./palimpsest and ./demo
+	rm -rf palimpsest demo
