@@ -21,6 +21,7 @@ type Log struct {
 	mu     sync.Mutex
 	file   logFile
 	path   string
+	header []byte // the first line, until it is in the file
 	end    int64 // bytes of whole lines in the file
 	lost   int64 // lines that could not be written since the last that could
 	warned bool
@@ -64,7 +65,11 @@ func OpenLog(path string, resumeStep int64, header Header, warn func(string)) (*
 	}
 	l.file = file
 	if !had {
-		l.Write(header)
+		if l.header, err = encodeLine(header); err != nil {
+			file.Close()
+			return nil, fmt.Errorf("log: %w", err)
+		}
+		l.append(nil)
 	}
 	if resumeStep > 0 {
 		l.Write(Resume{resumeStep, time.Now().UTC().Format(time.RFC3339), header.Device, header.Versions})
@@ -145,6 +150,7 @@ func (l *Log) Write(line any) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err != nil {
+		l.lost++
 		l.failed(err)
 		return
 	}
@@ -154,20 +160,30 @@ func (l *Log) Write(line any) {
 		note, _ := encodeLine(Note{head.Step, fmt.Sprintf("%d lines before this one could not be written", l.lost)})
 		data = append(note, data...)
 	}
+	if !l.append(data) {
+		l.lost++
+	} else {
+		l.lost = 0
+	}
+}
+
+// append writes data, behind the header if that is still missing, as a whole or not at all.
+func (l *Log) append(data []byte) bool {
+	data = append(l.header[:len(l.header):len(l.header)], data...)
 	if _, err := l.file.WriteAt(data, l.end); err != nil {
 		// Half a line would make the log unreadable; shortening a file needs no space.
 		if short := l.file.Truncate(l.end); short != nil {
 			err = errors.Join(err, short)
 		}
 		l.failed(err)
-		return
+		return false
 	}
 	l.end += int64(len(data))
-	l.lost = 0
+	l.header = nil
+	return true
 }
 
 func (l *Log) failed(err error) {
-	l.lost++
 	if !l.warned {
 		l.warned = true
 		l.warn(fmt.Sprintf("log: %v; training goes on, later lines will be tried again", err))

@@ -264,6 +264,13 @@ func TestFullDiskWarnsOnceAndGoesOn(t *testing.T) {
 		t.Errorf("want %s in %q", want, disk.data)
 	}
 	disk.room = 0
+	empty := &Log{file: &fullDisk{}, header: []byte("{\"type\":\"run\"}\n"), warn: func(string) {}}
+	empty.Write(Note{1, "lost"})
+	empty.file.(*fullDisk).room = 1 << 20
+	empty.Write(Note{2, ""})
+	if got := string(empty.file.(*fullDisk).data); !strings.HasPrefix(got, "{\"type\":\"run\"}\n{\"type\":\"note\",\"step\":2,\"text\":\"1 lines before") {
+		t.Errorf("the header must come first once there is room: %s", got)
+	}
 	l.Write(Note{12, ""})
 	if err := l.Close(); err != nil || len(warnings) != 2 || !strings.Contains(warnings[1], "last 1 lines") {
 		t.Errorf("%v %v", err, warnings)
