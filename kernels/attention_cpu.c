@@ -98,13 +98,18 @@ LEAF(attention_combine,
 // to whole vectors.
 static void KERNEL(transpose)(float *to, const float *from, size_t ld, int n, int D)
 {
-	int whole = (n + LANES - 1) / LANES * LANES;
-	for (int d = 0; d < D; d++) {
-		for (int j = 0; j < n; j++)
-			to[(size_t)d * TILE + j] = from[j * ld + d];
-		for (int j = n; j < whole; j++)
-			to[(size_t)d * TILE + j] = 0;
+	int j = 0, whole = (n + LANES - 1) / LANES * LANES;
+	for (; j + LANES <= n; j += LANES) {
+		int d = 0;
+		for (; d + LANES <= D; d += LANES)
+			KERNEL(transpose_square)(to + (size_t)d * TILE + j, TILE, from + j * ld + d, ld);
+		for (; d < D; d++)
+			for (int l = 0; l < LANES; l++)
+				to[(size_t)d * TILE + j + l] = from[(j + l) * ld + d];
 	}
+	for (; j < whole; j++)
+		for (int d = 0; d < D; d++)
+			to[(size_t)d * TILE + j] = j < n ? from[j * ld + d] : 0.0f;
 }
 
 // rows copies n rows of width D times f into rows of width P, zero-padded.
@@ -154,6 +159,7 @@ static void KERNEL(forward_tile)(float *out, float *lse, const float *qkv, const
 	int D = s->D, P = padded(D), m = i1 - i0, a0, a1, b0, b1;
 	size_t ld = (size_t)(s->H + 2 * s->K) * D;
 	float top[TILE], sum[TILE];
+	int32_t threshold = (int32_t)s->drop.threshold;
 	visible(t, i0, &a0, &b0);
 	visible(t, i1 - 1, &a1, &b1);
 	KERNEL(rows)(w->q, qkv + i0 * ld + (size_t)h * D, ld, m, D, P, s->scale);
@@ -164,7 +170,7 @@ static void KERNEL(forward_tile)(float *out, float *lse, const float *qkv, const
 		int j1 = least(j0 + TILE, b1), n = (j1 - j0 + LANES - 1) / LANES * LANES, stride = 0;
 		const lane *lanes = NULL;
 		KERNEL(product)(w->s, TILE, w->q, (size_t)P, 1, w->keysT + (size_t)(j0 - t->start) * P, TILE, m, n, D, 0);
-		if (s->drop.threshold)
+		if (threshold)
 			lanes = KERNEL(tile_lanes)(w, s, h, i0, m, j0, j1 - j0, &stride);
 		int hidden = a1 > j0 || b0 < j1 || j1 - j0 < n;
 		for (int i = 0; i < m; i++) {
@@ -184,8 +190,8 @@ static void KERNEL(forward_tile)(float *out, float *lse, const float *qkv, const
 			}
 			if (lanes) {
 				const lane *l = lanes + (size_t)i * stride;
-				for (int j = 0; j < j1 - j0; j++)
-					p[j] = l[j] < s->drop.threshold ? 0.0f : p[j] * s->drop.scale;
+				for (int j = 0; j < n; j += LANES)
+					KERNEL(store)(p + j, KERNEL(kept)(l + j, threshold, KERNEL(load)(p + j) * s->drop.scale));
 			}
 		}
 		KERNEL(product)(w->o, (size_t)P, w->s, TILE, 1, values + (size_t)(j0 - t->start) * ldv, ldv, m, P, j1 - j0, 1);
@@ -256,7 +262,8 @@ static void KERNEL(backward_tile)(float *dq, const float *dout, const float *lse
 	KERNEL(product)(w->s, TILE, w->q, (size_t)P, 1, w->keysT, TILE, m, n, D, 0);
 	KERNEL(product)(w->dp, TILE, w->o, (size_t)P, 1, w->valuesT, TILE, m, n, D, 0);
 	const lane *lanes = NULL;
-	if (s->drop.threshold)
+	int32_t threshold = (int32_t)s->drop.threshold;
+	if (threshold)
 		lanes = KERNEL(tile_lanes)(w, s, h, i0, m, j0, keys, &stride);
 	for (int i = 0; i < m; i++) {
 		float *p = w->s + i * TILE, *g = w->dp + i * TILE;
@@ -275,16 +282,16 @@ static void KERNEL(backward_tile)(float *dq, const float *dout, const float *lse
 				p[j] = j0 + j >= a && j0 + j < b ? p[j] : 0.0f;
 		}
 		if (lanes) {
-			const lane *keep = lanes + (size_t)i * stride;
-			for (int j = 0; j < keys; j++) {
-				float f = keep[j] < s->drop.threshold ? 0.0f : s->drop.scale, q = p[j];
-				p[j] = q * f;
-				g[j] = q * (g[j] * f - sub) * s->scale;
+			const lane *l = lanes + (size_t)i * stride;
+			for (int j = 0; j < n; j += LANES) {
+				vec q = KERNEL(load)(p + j), scale = KERNEL(splat)(s->drop.scale);
+				vec dropped = KERNEL(kept)(l + j, threshold, KERNEL(load)(g + j) * scale);
+				KERNEL(store)(p + j, KERNEL(kept)(l + j, threshold, q * scale));
+				KERNEL(store)(g + j, q * (dropped - sub) * s->scale);
 			}
 		} else {
-			SIMD
-			for (int j = 0; j < n; j++)
-				g[j] = p[j] * (g[j] - sub) * s->scale;
+			for (int j = 0; j < n; j += LANES)
+				KERNEL(store)(g + j, KERNEL(load)(p + j) * (KERNEL(load)(g + j) - sub) * s->scale);
 		}
 	}
 	KERNEL(product)(w->dv, (size_t)P, w->s, 1, TILE, w->o, (size_t)P, keys, P, m, 1);

@@ -14,11 +14,13 @@ LEAF(dropout_rows, (int level, float *y, const float *x, int lo, int hi, int C, 
 
 #else
 
+#include "vec.h"
 #include "philox.h"
 
 static void KERNEL(dropout_rows)(float *y, const float *x, int lo, int hi, int C, const dropout *d)
 {
-	uint32_t words[DROP_WORDS], threshold = d->threshold;
+	uint32_t words[DROP_WORDS];
+	int32_t threshold = (int32_t)d->threshold;
 	float scale = d->scale;
 	for (int r = lo; r < hi; r++)
 		for (int c = 0; c < C; c += DROP_COLUMNS) {
@@ -26,10 +28,17 @@ static void KERNEL(dropout_rows)(float *y, const float *x, int lo, int hi, int C
 			const lane *lanes = KERNEL(drop_lanes)(words, c, n, (uint32_t)r, d);
 			const float *in = x + (size_t)r * C + c;
 			float *out = y + (size_t)r * C + c;
-			SIMD
-			for (int j = 0; j < n; j++)
-				out[j] = lanes[j] < threshold ? 0.0f : in[j] * scale;
+			int j = 0;
+			for (; j + LANES <= n; j += LANES)
+				KERNEL(store)(out + j, KERNEL(kept)(lanes + j, threshold, KERNEL(load)(in + j) * scale));
+			if (j < n) {
+				vec v = KERNEL(load_part)(in + j, (size_t)(n - j), 0) * scale;
+				KERNEL(store_part)(out + j, KERNEL(kept)(lanes + j, threshold, v), (size_t)(n - j));
+			}
 		}
 }
+
+#undef vec
+#undef ivec
 
 #endif

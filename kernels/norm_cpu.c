@@ -24,21 +24,28 @@ LEAF(norm_backward,
 
 #else
 
+#include "vec.h"
 #include "philox.h"
 
 
 
 static void KERNEL(add_dropped)(float *sum, const float *x, const float *delta, int C, uint32_t token, const dropout *d)
 {
-	uint32_t words[DROP_WORDS], threshold = d->threshold;
+	uint32_t words[DROP_WORDS];
+	int32_t threshold = (int32_t)d->threshold;
 	float scale = d->scale;
 	for (int c = 0; c < C; c += DROP_COLUMNS) {
 		int n = C - c < DROP_COLUMNS ? C - c : DROP_COLUMNS;
 		const lane *lanes = KERNEL(drop_lanes)(words, c, n, token, d);
-		SIMD
-		for (int j = 0; j < n; j++) {
-			float kept = lanes[j] < threshold ? 0.0f : delta[c + j] * scale;
-			sum[c + j] = x[c + j] + kept;
+		int j = 0;
+		for (; j + LANES <= n; j += LANES) {
+			vec v = KERNEL(kept)(lanes + j, threshold, KERNEL(load)(delta + c + j) * scale);
+			KERNEL(store)(sum + c + j, KERNEL(load)(x + c + j) + v);
+		}
+		if (j < n) {
+			size_t rest = (size_t)(n - j);
+			vec v = KERNEL(kept)(lanes + j, threshold, KERNEL(load_part)(delta + c + j, rest, 0) * scale);
+			KERNEL(store_part)(sum + c + j, KERNEL(load_part)(x + c + j, rest, 0) + v, rest);
 		}
 	}
 }
@@ -139,5 +146,8 @@ static void KERNEL(norm_backward)(float *dsum, float *dgain, float *dbias, const
 		}
 	}
 }
+
+#undef vec
+#undef ivec
 
 #endif

@@ -1,4 +1,4 @@
-// Philox4x32-10 by vectors, for dropout. Included by a family inside each level.
+// Philox4x32-10 by vectors, for dropout. Included by a family inside each level, after vec.h.
 //
 // A vector of 64-bit lanes holds one counter word of LANES/2 blocks. The widening product reads low halves only, so the
 // words need no masking between rounds: a round is two products, two shifts and two three-way xors for LANES/2 blocks.
@@ -50,13 +50,22 @@ INLINE void KERNEL(philox_words)(uint32_t *words, int n, const uint32_t *c0, con
 	}
 }
 
+typedef uint16_t KERNEL(shorts) __attribute__((vector_size(2 * LANES), aligned(2), may_alias));
+
+// kept returns v where the lanes, of which there are a whole vector, are not below the threshold, else 0.
+INLINE vec KERNEL(kept)(const lane *lanes, int32_t threshold, vec v)
+{
+	ivec l = __builtin_convertvector(*(const KERNEL(shorts) *)lanes, ivec);
+	return (vec)((ivec)v & (l >= threshold));
+}
+
 // drop_lanes computes the lanes of up to DROP_COLUMNS columns from column on, a multiple of 8, of a token, in words.
 static __attribute__((unused)) const lane *KERNEL(drop_lanes)(uint32_t *words, int column, int columns, uint32_t token,
 	const dropout *d)
 {
 	uint32_t c0[DROP_BLOCKS], c1[DROP_BLOCKS];
 	int blocks = (columns + 7) / 8;
-	for (int b = 0; b < DROP_BLOCKS; b++) {
+	for (int b = 0; b < blocks + PHILOX_SLACK; b++) {
 		c0[b] = (uint32_t)(column / 8 + b);
 		c1[b] = token;
 	}

@@ -49,25 +49,46 @@ INLINE vec KERNEL(smaller)(vec a, vec b)
 #endif
 }
 
+// total returns the sum of the lanes, by halves; greatest the largest of them (none may be NaN).
+#if defined(__x86_64__)
 INLINE float KERNEL(total)(vec v)
 {
-	float half[LANES];
-	memcpy(half, &v, sizeof v);
-	for (int n = LANES / 2; n > 0; n /= 2)
-		for (int l = 0; l < n; l++)
-			half[l] += half[l + n];
-	return half[0];
+#if LANES == 16
+	__m256 w = _mm512_castps512_ps256((__m512)v) + _mm512_extractf32x8_ps((__m512)v, 1);
+#elif LANES == 8
+	__m256 w = (__m256)v;
+#endif
+#if LANES >= 8
+	__m128 x = _mm256_castps256_ps128(w) + _mm256_extractf128_ps(w, 1);
+#else
+	__m128 x = (__m128)v;
+#endif
+	x = x + _mm_movehl_ps(x, x);
+	return x[0] + x[1];
 }
-
 INLINE float KERNEL(greatest)(vec v)
 {
-	float half[LANES];
-	memcpy(half, &v, sizeof v);
-	for (int n = LANES / 2; n > 0; n /= 2)
-		for (int l = 0; l < n; l++)
-			half[l] = half[l] > half[l + n] ? half[l] : half[l + n];
-	return half[0];
+#if LANES == 16
+	__m256 w = _mm256_max_ps(_mm512_castps512_ps256((__m512)v), _mm512_extractf32x8_ps((__m512)v, 1));
+#elif LANES == 8
+	__m256 w = (__m256)v;
+#endif
+#if LANES >= 8
+	__m128 x = _mm_max_ps(_mm256_castps256_ps128(w), _mm256_extractf128_ps(w, 1));
+#else
+	__m128 x = (__m128)v;
+#endif
+	x = _mm_max_ps(x, _mm_movehl_ps(x, x));
+	return x[0] > x[1] ? x[0] : x[1];
 }
+#else
+INLINE float KERNEL(total)(vec v) { return (v[0] + v[2]) + (v[1] + v[3]); }
+INLINE float KERNEL(greatest)(vec v)
+{
+	float a = v[0] > v[2] ? v[0] : v[2], b = v[1] > v[3] ? v[1] : v[3];
+	return a > b ? a : b;
+}
+#endif
 
 // exp_v returns e^x within 2 units in the last place, 0 for -Inf and below about -104, Inf above 88.8. x = n ln2 + r with
 // |r| <= ln2/2; e^r = 1 + r + r^2 q(r), q interpolated at Chebyshev nodes (relative error 8e-9). n is applied in two
@@ -197,4 +218,48 @@ INLINE float KERNEL(exp_all)(float *y, const float *x, size_t n, float base)
 		sum[1] += e;
 	}
 	return KERNEL(total)(sum[0] + sum[1]);
+}
+
+// merge interleaves the lower (upper) halves of two vectors: {a0, b0, a1, b1, ...}.
+#if LANES == 16
+#define LOWER 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#define UPPER 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+#elif LANES == 8
+#define LOWER 0, 8, 1, 9, 2, 10, 3, 11
+#define UPPER 4, 12, 5, 13, 6, 14, 7, 15
+#else
+#define LOWER 0, 4, 1, 5
+#define UPPER 2, 6, 3, 7
+#endif
+#if defined(__clang__)
+INLINE vec KERNEL(merge_lower)(vec a, vec b) { return __builtin_shufflevector(a, b, LOWER); }
+INLINE vec KERNEL(merge_upper)(vec a, vec b) { return __builtin_shufflevector(a, b, UPPER); }
+#else
+INLINE vec KERNEL(merge_lower)(vec a, vec b) { return __builtin_shuffle(a, b, (ivec){LOWER}); }
+INLINE vec KERNEL(merge_upper)(vec a, vec b) { return __builtin_shuffle(a, b, (ivec){UPPER}); }
+#endif
+#undef LOWER
+#undef UPPER
+
+// transpose_square turns LANES rows of from into columns of to: log2(LANES) perfect shuffles of the rows.
+INLINE void KERNEL(transpose_square)(float *to, size_t ldto, const float *from, size_t ldfrom)
+{
+	vec a[LANES], b[LANES];
+#pragma GCC unroll 16
+	for (int i = 0; i < LANES; i++)
+		a[i] = KERNEL(load)(from + i * ldfrom);
+#pragma GCC unroll 4
+	for (int stage = 1; stage < LANES; stage *= 2) {
+#pragma GCC unroll 8
+		for (int i = 0; i < LANES / 2; i++) {
+			b[2 * i] = KERNEL(merge_lower)(a[i], a[i + LANES / 2]);
+			b[2 * i + 1] = KERNEL(merge_upper)(a[i], a[i + LANES / 2]);
+		}
+#pragma GCC unroll 16
+		for (int i = 0; i < LANES; i++)
+			a[i] = b[i];
+	}
+#pragma GCC unroll 16
+	for (int i = 0; i < LANES; i++)
+		KERNEL(store)(to + i * ldto, a[i]);
 }
