@@ -22,8 +22,8 @@ type Log struct {
 	file   logFile
 	path   string
 	header []byte // the first line, until it is in the file
-	end    int64 // bytes of whole lines in the file
-	lost   int64 // lines that could not be written since the last that could
+	end    int64  // bytes of whole lines in the file
+	lost   int64  // lines that could not be written since the last that could
 	warned bool
 	warn   func(string)
 }

@@ -60,7 +60,10 @@ func (p *Progress) Step(s Step) {
 		p.write(joinFields(fields) + "\n")
 		return
 	}
-	p.live = fit(fields, p.bar(s.Step), columns-1) // the last column may wrap
+	if bar := p.bar(s.Step); bar != "" {
+		fields = slices.Insert(fields, 0, shownField{bar, 9})
+	}
+	p.live = fit(fields, columns-1) // the last column may wrap
 	p.draw()
 }
 
@@ -116,7 +119,7 @@ func (p *Progress) left(s Step) float64 {
 }
 
 func (p *Progress) bar(step int64) string {
-	const cells = 20
+	const cells = 12
 	if p.total <= 0 {
 		return ""
 	}
@@ -153,7 +156,7 @@ func stepFields(s Step, total int64, left float64) []shownField {
 		for i, name := range names {
 			names[i] = name + " " + decimals(s.LossParts[name])
 		}
-		add(9, "(%s)", strings.Join(names, ", "))
+		add(10, "(%s)", strings.Join(names, ", "))
 	}
 	if s.Accuracy != nil {
 		add(4, "acc %s", percent(*s.Accuracy))
@@ -167,9 +170,9 @@ func stepFields(s Step, total int64, left float64) []shownField {
 	case s.FLOPsPerS > 0:
 		add(7, "%sFLOP/s", scaled(s.FLOPsPerS, " "))
 	}
-	add(10, "wait %s", percent(s.DataWait))
+	add(11, "wait %s", percent(s.DataWait))
 	if s.MemoryBytes > 0 {
-		add(11, "mem %s", bytesText(s.MemoryBytes))
+		add(12, "mem %s", bytesText(s.MemoryBytes))
 	}
 	if s.Skipped > 0 {
 		add(2, "skipped %d", s.Skipped)
@@ -188,13 +191,8 @@ func joinFields(fields []shownField) string {
 	return strings.Join(words, "  ")
 }
 
-// fit joins the fields, the bar in front, in at most columns: the bar goes first, then fields by rank.
-func fit(fields []shownField, bar string, columns int) string {
-	if bar != "" {
-		if line := bar + "  " + joinFields(fields); utf8.RuneCountInString(line) <= columns {
-			return line
-		}
-	}
+// fit joins the fields in at most columns; those of the highest rank go first.
+func fit(fields []shownField, columns int) string {
 	for len(fields) > 1 && utf8.RuneCountInString(joinFields(fields)) > columns {
 		worst := 0
 		for i := range fields {
