@@ -61,7 +61,7 @@ func (p *Progress) Step(s Step) {
 		return
 	}
 	if bar := p.bar(s.Step); bar != "" {
-		fields = slices.Insert(fields, 0, shownField{bar, 9})
+		fields = slices.Insert(fields, 0, shownField{bar, 5})
 	}
 	p.live = fit(fields, columns-1) // the last column may wrap
 	p.draw()
@@ -144,7 +144,7 @@ func stepFields(s Step, total int64, left float64) []shownField {
 		add(0, "step %d", s.Step)
 	}
 	if s.Phase != "" {
-		add(8, "%s", s.Phase)
+		add(9, "%s", s.Phase)
 	}
 	add(1, "loss %s", decimals(s.Loss))
 	if len(s.LossParts) > 1 {
@@ -161,14 +161,14 @@ func stepFields(s Step, total int64, left float64) []shownField {
 	if s.Accuracy != nil {
 		add(4, "acc %s", percent(*s.Accuracy))
 	}
-	add(5, "norm %s", short(s.GradNorm))
-	add(6, "lr %s", short(s.LR))
+	add(6, "norm %s", short(s.GradNorm))
+	add(7, "lr %s", short(s.LR))
 	add(3, "%s tok/s", quantity(s.TokensPerS))
 	switch {
 	case s.MFU != nil:
-		add(7, "MFU %s", percent(*s.MFU))
+		add(8, "MFU %s", percent(*s.MFU))
 	case s.FLOPsPerS > 0:
-		add(7, "%sFLOP/s", scaled(s.FLOPsPerS, " "))
+		add(8, "%sFLOP/s", scaled(s.FLOPsPerS, " "))
 	}
 	add(11, "wait %s", percent(s.DataWait))
 	if s.MemoryBytes > 0 {
