@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -9,8 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/goccy/go-yaml"
 
 	"palimpsest/engine/eval"
 	"palimpsest/engine/model"
@@ -50,10 +47,6 @@ type record struct {
 // newRecord opens the log behind the state that the run stands at.
 func newRecord(t *Trainer) (*record, error) {
 	c := t.job.config
-	configuration, err := yaml.YAMLToJSON(runfile.Marshal(c))
-	if err != nil {
-		return nil, err
-	}
 	names := make([]string, len(t.job.phases))
 	for i, p := range t.job.phases {
 		names[i] = p.objective
@@ -62,8 +55,9 @@ func newRecord(t *Trainer) (*record, error) {
 	header := report.Header{
 		Objective: strings.Join(names, ", "), Seed: c.Train.Seed, Device: deviceLine(t.b), Parameters: model.NumParams(c.Model), Steps: t.job.total,
 		Versions: map[string]string{"palimpsest": t.options.Version, "go": runtime.Version(), "data": t.state.Data, "tokenizer": t.state.Tokenizer},
-		FLOPRule: flopRule, Configuration: json.RawMessage(configuration), Time: time.Now().UTC().Format(time.RFC3339),
+		FLOPRule: flopRule, Configuration: runfile.JSON(c), Time: time.Now().UTC().Format(time.RFC3339),
 	}
+	var err error
 	r.log, err = report.OpenLog(filepath.Join(t.options.Out, LogFile), t.state.Step, header, t.note)
 	if err != nil {
 		return nil, err
