@@ -152,9 +152,9 @@ func quoteText(s string) string {
 	return s
 }
 
-// quoteScalar writes the text of a Scalar, where a number may stand for itself.
+// quoteScalar writes the text of a Scalar, where a number or truth value may stand for itself.
 func quoteScalar(s string) string {
-	if isNumber(s) {
+	if isNumber(s) || s == "true" || s == "false" {
 		return s
 	}
 	return quoteText(s)
