@@ -73,7 +73,7 @@ OPTICKS=$(find -L "$SRC" -maxdepth 3 -name 'Isaac.Newton-Opticks.txt' 2>/dev/nul
 if [ -n "$OPTICKS" ]; then TEXT+=("$OPTICKS"); else echo "demo: this Go installation lacks Isaac.Newton-Opticks.txt; going on without"; fi
 
 # A finished demo, or one with other settings, is made anew; an interrupted one goes on.
-settings="$("$GO" version) vocab $VOCAB steps $STEPS text ${TEXT[*]}"
+settings="$("$GO" version) vocab $VOCAB steps $STEPS text ${TEXT[*]} paragraphs"
 if [ -e "$OUT/finished" ] || [ "$(cat "$OUT/settings" 2>/dev/null)" != "$settings" ]; then rm -rf "$OUT"; fi
 mkdir -p "$OUT"
 [ -e "$OUT/settings" ] && say "Going on with the interrupted demo in ./$OUT"
@@ -84,7 +84,7 @@ say "1. A tokenizer: byte-level BPE, $VOCAB tokens"
 run ./palimpsest tokenizer inspect --longest 4 --text 'if err != nil { return err }' "$OUT/tokenizer.json"
 
 say "2. A data set: compressed shards of tokens"
-[ -e "$OUT/shards/index.json" ] || run ./palimpsest data build --tokenizer "$OUT/tokenizer.json" --out "$OUT/shards" "${TEXT[@]}"
+[ -e "$OUT/shards/index.json" ] || run ./palimpsest data build --unit paragraph --min-tokens 8 --tokenizer "$OUT/tokenizer.json" --out "$OUT/shards" "${TEXT[@]}"
 run ./palimpsest data verify "$OUT/shards"
 
 say "3. Training: a small masked language model"

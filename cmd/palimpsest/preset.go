@@ -13,6 +13,7 @@ import (
 
 	"palimpsest/engine"
 	"palimpsest/engine/fault"
+	"palimpsest/engine/model"
 	"palimpsest/engine/runfile"
 )
 
@@ -98,10 +99,11 @@ func listPresets(c *cli.Context) error {
 		}
 		list = append(list, preset{name, headline(content)})
 	}
-	return show(c, map[string]any{"presets": list}, func(w io.Writer) {
+	return show(c, map[string]any{"presets": list, "models": model.PresetNames()}, func(w io.Writer) {
 		for _, p := range list {
 			fmt.Fprintf(w, "%-14s %s\n", p.Name, p.What)
 		}
+		fmt.Fprintf(w, "\nModels that a run file can name (model.preset): %s\n", strings.Join(model.PresetNames(), ", "))
 	})
 }
 
@@ -153,7 +155,7 @@ func listKeys(c *cli.Context) error {
 			return
 		}
 		for _, k := range keys {
-			fmt.Fprintf(w, "%-26s %-12s %s\n", k.Path, k.Default, describeKey(k))
+			fmt.Fprintf(w, "%-26s %-15s %s\n", k.Path, defaultOf(k), describeKey(k))
 		}
 	})
 }
@@ -185,14 +187,28 @@ func describeKey(k runfile.Key) string {
 	return text
 }
 
+// defaultOf is a key's default in words; what a model leaves open its preset decides.
+func defaultOf(k runfile.Key) string {
+	switch k.Default {
+	case "0", "0.0", `""`:
+		if strings.HasPrefix(k.Path, "model.") {
+			return "the preset's"
+		}
+		if k.Default == `""` {
+			return ""
+		}
+	}
+	return k.Default
+}
+
 // keyTable is the table of all keys in the README, which a test compares with it.
 func keyTable(keys []runfile.Key) string {
 	var b strings.Builder
 	b.WriteString("| key | default | meaning |\n| --- | --- | --- |\n")
 	for _, k := range keys {
-		value := ""
-		if k.Default != "" {
-			value = "`" + k.Default + "`"
+		value := defaultOf(k)
+		if value == k.Default && value != "" {
+			value = "`" + value + "`"
 		}
 		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", k.Path, value, strings.ReplaceAll(describeKey(k), "|", "\\|"))
 	}

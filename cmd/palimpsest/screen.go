@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -86,7 +85,7 @@ func summary(c *cli.Context) error {
 		Last    *report.Step `json:"last,omitempty"`
 		Eval    *report.Eval `json:"eval,omitempty"`
 		Notes   []string     `json:"notes"`
-	}{Run: out}
+	}{Run: out, Notes: []string{}}
 	if n := len(run.Steps); n > 0 {
 		last := run.Steps[n-1]
 		result.Last, result.Steps, result.Tokens, result.Seconds = &last, last.Step, last.Tokens, last.Seconds
@@ -95,13 +94,11 @@ func summary(c *cli.Context) error {
 		result.Eval = &run.Evals[n-1]
 	}
 	page := filepath.Join(out, reportFile)
-	notes, err := reportOn(page, []string{out}, 6, cmp.Or(c.String("device"), "auto"))
-	if err != nil { // the run itself is whole
-		notes = append(notes, fmt.Sprintf("%s could not be written: %v", page, err))
+	if err := reportOn(page, out); err != nil { // the run itself is whole
+		result.Notes = append(result.Notes, fmt.Sprintf("%s could not be written: %v", page, err))
 	}
-	result.Notes = notes
 	return show(c, result, func(w io.Writer) {
-		for _, note := range notes {
+		for _, note := range result.Notes {
 			fmt.Fprintln(w, "note:", note)
 		}
 		fmt.Fprintf(w, "%s: %s steps, %s tokens, %.0f s\n", out, count(result.Steps), count(result.Tokens), result.Seconds)
