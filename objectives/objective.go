@@ -39,10 +39,12 @@ type Settings struct {
 	Vocabulary Vocabulary
 	Mask       Mask
 	Loss       LossOptions
+	Classify   Classify
+	Heads      []Head // classification heads of the model
 }
 
 // Names lists the objectives that New knows.
-func Names() []string { return []string{"clm", "mlm"} }
+func Names() []string { return []string{"clm", "mlm", "classify", "tag"} }
 
 // New returns the objective of that name.
 func New(name string, s Settings) (Objective, error) {
@@ -51,6 +53,8 @@ func New(name string, s Settings) (Objective, error) {
 		return &clm{s}, nil
 	case "mlm":
 		return newMLM(s)
+	case "classify", "tag":
+		return newClassify(name, s)
 	}
 	return nil, fmt.Errorf("objective: there is no %q; known: %s", name, strings.Join(Names(), ", "))
 }

@@ -43,6 +43,7 @@ type Term struct {
 	Name    string // in logs
 	Kind    Kind
 	Head    string
+	Classes int       // targets are below this; 0: the vocabulary
 	Rows    []int32   // rows of Plan.Tokens whose hidden state the head reads
 	Offsets []int32   // rows of segment s are Rows[Offsets[s]:Offsets[s+1]]
 	Targets []int32   // [len(Rows)]
@@ -175,6 +176,9 @@ func (p *Plan) Check(vocab, context int) error {
 		if pos := p.Pos[2*i]; pos < 0 || int(pos) >= context {
 			return fmt.Errorf("plan: position %d at row %d is outside the model's context of %d", pos, i, context)
 		}
+		if pos := p.Pos[2*i+1]; pos < 0 || int(pos) >= context {
+			return fmt.Errorf("plan: second position %d at row %d is outside the model's context of %d", pos, i, context)
+		}
 	}
 	end := int32(0)
 	for i, s := range p.Segments {
@@ -188,12 +192,16 @@ func (p *Plan) Check(vocab, context int) error {
 		if len(t.Targets) != len(t.Rows) || len(t.Weights) != 0 && len(t.Weights) != len(t.Rows) {
 			return fmt.Errorf("plan: term %s has %d rows, %d targets, %d weights", t.Name, len(t.Rows), len(t.Targets), len(t.Weights))
 		}
+		classes := vocab
+		if t.Classes > 0 {
+			classes = t.Classes
+		}
 		for r, row := range t.Rows {
 			if row < 0 || int(row) >= n {
 				return fmt.Errorf("plan: term %s row %d points at %d of %d", t.Name, r, row, n)
 			}
-			if y := t.Targets[r]; y != kernels.IgnoreTarget && (y < 0 || t.Head == HeadLM && int(y) >= vocab) {
-				return fmt.Errorf("plan: term %s row %d has target %d, outside the vocabulary of %d", t.Name, r, y, vocab)
+			if y := t.Targets[r]; y != kernels.IgnoreTarget && (y < 0 || int(y) >= classes) {
+				return fmt.Errorf("plan: term %s row %d has target %d, outside the %d of head %s", t.Name, r, y, classes, t.Head)
 			}
 		}
 	}

@@ -1,0 +1,124 @@
+package objectives
+
+import (
+	"fmt"
+	"strings"
+
+	"palimpsest/kernels"
+)
+
+// Head is a classification head of the model: its name, what it reads and how many classes it tells apart.
+type Head struct {
+	Name    string `yaml:"name" doc:"of the head, in tensor names and terms"`
+	Kind    string `yaml:"kind" enum:"sequence,token" doc:"sequence: dense, GELU, norm, then logits, for a whole document; token: logits alone, for every token"`
+	Classes int    `yaml:"classes" min:"2" max:"255" doc:"number of classes"`
+}
+
+// NoLabel, in a plane of labels, is a token or a document without a class.
+const NoLabel = 255
+
+// Classify is the run file's section on the objectives classify and tag.
+type Classify struct {
+	Head   string `yaml:"head" doc:"head of model.classifiers that learns; empty: the first of the objective's kind"`
+	Plane  string `yaml:"plane" enum:",label,bio,class" doc:"plane with the class of every token, 255 for none; empty: label for classify, bio for tag"`
+	Read   string `yaml:"read" enum:"first,last" doc:"token whose state stands for a document (classify); last is for causal attention"`
+	Attend string `yaml:"attend" enum:"both,back" doc:"both: all tokens see all; back: a token sees what is before it, as in causal models"`
+}
+
+// DefaultClassify is for bidirectional models: the first token sees the whole document and stands for it.
+func DefaultClassify() Classify { return Classify{Read: "first", Attend: "both"} }
+
+// Validate returns what is wrong, each message beginning with the key.
+func (c Classify) Validate() (problems []error) {
+	if c.Read == "first" && c.Attend == "back" {
+		problems = append(problems, fmt.Errorf("read: under attend: back the first token sees nothing but itself; hint: read: last"))
+	}
+	return problems
+}
+
+// classify learns the class of every document (objective classify) or of every token (objective tag), by cross-entropy on a
+// classification head, as BERT is fine-tuned (arXiv 1810.04805, section 3.2). The class of a document is that of its first token.
+type classify struct {
+	Settings
+	name, plane string
+	head        Head
+	mask        kernels.Mask
+}
+
+func newClassify(name string, s Settings) (*classify, error) {
+	c := &classify{Settings: s, name: name, plane: s.Classify.Plane}
+	kind, plane := "sequence", "label"
+	if name == "tag" {
+		kind, plane = "token", "bio"
+	}
+	if c.plane == "" {
+		c.plane = plane
+	}
+	if s.Classify.Attend == "back" {
+		c.mask = kernels.Causal
+	}
+	var known []string
+	for _, h := range s.Heads {
+		if h.Kind != kind {
+			continue
+		}
+		if s.Classify.Head == h.Name || s.Classify.Head == "" {
+			c.head = h
+			return c, nil
+		}
+		known = append(known, h.Name)
+	}
+	if s.Classify.Head != "" {
+		return nil, fmt.Errorf("classify.head: the model has no %s head %q; known: %s", kind, s.Classify.Head, strings.Join(known, ", "))
+	}
+	return nil, fmt.Errorf("objective %s: the model has no %s head; hint: model.classifiers: [{name: NAME, kind: %s, classes: NUMBER}]", name, kind, kind)
+}
+
+func (c *classify) Name() string   { return c.name }
+func (c *classify) Cost(n int) int { return n }
+
+// Planes names the plane that holds the classes.
+func (c *classify) Planes() []string { return []string{c.plane} }
+
+// Begin empties the plan and declares its one term.
+func (c *classify) Begin(p *Plan) {
+	p.Reset()
+	c.term(p)
+}
+
+func (c *classify) term(p *Plan) *Term {
+	t := p.term(c.name, CrossEntropy, c.head.Name, 1)
+	t.Classes, t.Options = c.head.Classes, c.Loss
+	return t
+}
+
+// Plan appends a segment, with one row for the document or one for every token that has a class.
+func (c *classify) Plan(doc Document, p *Plan) {
+	start := p.segment(doc, c.mask)
+	t, labels := c.term(p), doc.Planes[c.plane]
+	ask := func(at int, label byte) {
+		if label != NoLabel {
+			t.Rows, t.Targets = append(t.Rows, int32(start+at)), append(t.Targets, int32(label))
+		}
+	}
+	switch {
+	case len(labels) == 0 || len(doc.Tokens) == 0:
+	case c.name == "tag":
+		for i, label := range labels {
+			ask(i, label)
+		}
+	case c.Settings.Classify.Read == "last":
+		ask(len(doc.Tokens)-1, labels[0])
+	default:
+		ask(0, labels[0])
+	}
+	p.close()
+}
+
+// PlanesOf lists the planes that an objective reads of every document.
+func PlanesOf(o Objective) []string {
+	if r, ok := o.(interface{ Planes() []string }); ok {
+		return r.Planes()
+	}
+	return nil
+}
