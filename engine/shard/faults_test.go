@@ -63,6 +63,10 @@ func (x *faultyFile) Sync() error { return errors.Join(x.f.fail(), x.file.Sync()
 // can be built again.
 func TestBuildFailsCleanlyAtEveryOperation(t *testing.T) {
 	docs := corpus(30, 60, 300, 27)
+	options := withPlanes(small(300))
+	if err := options.complete(); err != nil {
+		t.Fatal(err)
+	}
 	committed := 0
 	for at := 0; ; at++ {
 		dir := t.TempDir()
@@ -71,9 +75,9 @@ func TestBuildFailsCleanlyAtEveryOperation(t *testing.T) {
 			t.Fatal(err)
 		}
 		f := &faulty{folder: o, at: at}
-		w, err := createIn(dir, f, small(300))
+		w, err := createIn(dir, f, options)
 		for i := 0; err == nil && i < len(docs); i++ {
-			err = w.Append(docs[i])
+			err = w.AppendWith(docs[i], planesOf(int64(i), docs[i]))
 		}
 		if err == nil {
 			_, err = w.Close()
@@ -97,7 +101,7 @@ func TestBuildFailsCleanlyAtEveryOperation(t *testing.T) {
 		}
 		again, err := Create(dir, small(300))
 		if err != nil {
-			t.Fatalf("operation %d: cannot build again: %v", at, err)
+			t.Fatalf("operation %d: cannot build again: %v (it was %v)", at, err, bad)
 		}
 		if err := again.Abort(); err != nil {
 			t.Fatal(err)

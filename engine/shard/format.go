@@ -23,7 +23,7 @@ func knownPlane(name string) bool { return slices.Contains(planeNames, name) }
 
 var (
 	plainName   = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
-	writtenName = regexp.MustCompile(`^([0-9]{5}\.(tok|len)\.zst(\.tmp)?|index\.json\.tmp|UNFINISHED)$`)
+	writtenName = regexp.MustCompile(`^([0-9]{5}\.(tok|len|bio|class|loss|sign)\.zst(\.tmp)?|index\.json\.tmp|UNFINISHED)$`)
 )
 
 // safeName reports whether a shard's name can only mean a file directly in the folder.

@@ -3,7 +3,6 @@ package shard
 import (
 	"encoding/binary"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 
@@ -11,17 +10,6 @@ import (
 
 	"palimpsest/engine/fault"
 )
-
-// WriterOptions say what a data set is made of. The same options and documents give the same bytes.
-type WriterOptions struct {
-	TokenizerHash string
-	Vocab         int   // ids are in [0, Vocab)
-	BOS, EOS      int32 // -1: none
-	FrameTokens   int   // a frame closes when it holds as many tokens; 0 = 64 Ki
-	ShardTokens   int   // a shard closes when it holds as many tokens; 0 = 64 Mi
-	Source        string
-	CreatedBy     string // "" = "palimpsest"
-}
 
 // A Writer builds a data set. It is not safe for concurrent use.
 type Writer struct {
@@ -35,11 +23,13 @@ type Writer struct {
 	shard   Shard
 	tok     *frameWriter // nil between shards
 	len     *frameWriter
-	tokens  []byte // of the open frame
+	planes  []*frameWriter // in the order of index.Planes; nil between shards
+	tokens  []byte         // of the open frame
 	lengths []byte
-	count   int   // tokens of the open frame
-	written int64 // documents
-	err     error // the first failure; everything after repeats it
+	values  [][]byte // of the planes, in the same order
+	count   int      // tokens of the open frame
+	written int64    // documents
+	err     error    // the first failure; everything after repeats it
 	closed  bool
 }
 
@@ -62,38 +52,6 @@ func Create(dir string, options WriterOptions) (*Writer, error) {
 	return w, nil
 }
 
-func (o *WriterOptions) complete() error {
-	if o.FrameTokens == 0 {
-		o.FrameTokens = 64 << 10
-	}
-	if o.ShardTokens == 0 {
-		o.ShardTokens = 64 << 20
-	}
-	if o.CreatedBy == "" {
-		o.CreatedBy = "palimpsest"
-	}
-	for _, s := range []*string{&o.TokenizerHash, &o.Source, &o.CreatedBy} {
-		// The index hashes its own JSON, which must survive a round trip.
-		*s = strings.ToValidUTF8(*s, "\uFFFD")
-		if len(*s) > maxText {
-			return fault.Usage.Errorf("data set: a text of %d bytes in the options, at most %d", len(*s), maxText)
-		}
-	}
-	switch {
-	case o.Vocab < 1 || o.Vocab > math.MaxInt32:
-		return fault.Usage.Errorf("data set: a vocabulary of %d; hint: pass the tokenizer's size", o.Vocab)
-	case o.BOS < -1 || int(o.BOS) >= o.Vocab || o.EOS < -1 || int(o.EOS) >= o.Vocab:
-		return fault.Usage.Errorf("data set: bos %d or eos %d is outside the vocabulary of %d; "+
-			"hint: -1 means none", o.BOS, o.EOS, o.Vocab)
-	case o.FrameTokens < 1 || o.FrameTokens > MaxFrameTokens:
-		return fault.Usage.Errorf("data set: frames of %d tokens, expected 1 to %d", o.FrameTokens, MaxFrameTokens)
-	case o.ShardTokens < o.FrameTokens || o.ShardTokens > MaxShardTokens:
-		return fault.Usage.Errorf("data set: shards of %d tokens, expected %d (a frame) to %d",
-			o.ShardTokens, o.FrameTokens, int64(MaxShardTokens))
-	}
-	return nil
-}
-
 func createIn(dir string, o folder, options WriterOptions) (*Writer, error) {
 	if err := clearUnfinished(dir, o); err != nil {
 		return nil, err
@@ -114,9 +72,10 @@ func createIn(dir string, o folder, options WriterOptions) (*Writer, error) {
 	}
 	return &Writer{
 		dir: dir, folder: o, done: func() error { return nil }, options: options, zstd: z,
-		width: dtypeWidth(dtypeOf(options.Vocab)),
+		width: dtypeWidth(dtypeOf(options.Vocab)), values: make([][]byte, len(options.Planes)),
 		index: Index{
-			Format: FormatVersion, CreatedBy: options.CreatedBy, DType: dtypeOf(options.Vocab), Planes: planeList{}, Shards: shardList{},
+			Format: FormatVersion, CreatedBy: options.CreatedBy, DType: dtypeOf(options.Vocab), Shards: shardList{},
+			Planes:    append(planeList{}, options.Planes...),
 			Tokenizer: Tokenizer{options.TokenizerHash, options.Vocab, options.BOS, options.EOS},
 		},
 	}, nil
@@ -153,15 +112,42 @@ func clearUnfinished(dir string, o folder) error {
 	return nil
 }
 
-// Append adds one document. An id outside the vocabulary, an empty document or one of more than MaxDocument tokens is a
-// fault.Data error that leaves the writer usable; a fault.Write error does not.
-func (w *Writer) Append(tokens []int32) error {
+// Append adds one document to a data set without planes. An id outside the vocabulary, an empty document or one of more than
+// MaxDocument tokens is a fault.Data error that leaves the writer usable; a fault.Write error does not.
+func (w *Writer) Append(tokens []int32) error { return w.AppendWith(tokens, nil) }
+
+// AppendWith is Append with one byte a token for each of WriterOptions.Planes, no more and no fewer planes; anything else is
+// a fault.Usage error that leaves the writer usable.
+func (w *Writer) AppendWith(tokens []int32, planes map[string][]byte) error {
 	if w.err != nil {
 		return w.err
 	}
 	if w.closed {
 		return fault.Usage.Errorf("data set %s: append after close", w.dir)
 	}
+	if err := w.checkDocument(tokens, planes); err != nil {
+		return err
+	}
+	w.tokens = appendTokens(w.tokens, tokens, w.width)
+	w.lengths = binary.LittleEndian.AppendUint32(w.lengths, uint32(len(tokens)))
+	for i, p := range w.index.Planes {
+		w.values[i] = append(w.values[i], planes[p.Name]...)
+	}
+	w.count += len(tokens)
+	w.shard.Documents++
+	w.shard.Tokens += int64(len(tokens))
+	w.written++
+	if w.count >= w.options.FrameTokens {
+		w.err = w.closeFrame()
+	}
+	if w.err == nil && w.shard.Tokens >= int64(w.options.ShardTokens) {
+		w.err = w.closeShard()
+	}
+	return w.err
+}
+
+// checkDocument refuses what AppendWith cannot write, before anything is changed.
+func (w *Writer) checkDocument(tokens []int32, planes map[string][]byte) error {
 	if len(tokens) == 0 {
 		return fault.Data.Errorf("data set %s: document %d is empty; hint: leave empty documents out", w.dir, w.written)
 	}
@@ -176,19 +162,33 @@ func (w *Writer) Append(tokens []int32) error {
 				w.dir, w.written, i, t, w.options.Vocab)
 		}
 	}
-	w.tokens = appendTokens(w.tokens, tokens, w.width)
-	w.lengths = binary.LittleEndian.AppendUint32(w.lengths, uint32(len(tokens)))
-	w.count += len(tokens)
-	w.shard.Documents++
-	w.shard.Tokens += int64(len(tokens))
-	w.written++
-	if w.count >= w.options.FrameTokens {
-		w.err = w.closeFrame()
+	for _, p := range w.index.Planes {
+		v, ok := planes[p.Name]
+		if !ok || len(v) != len(tokens) {
+			return fault.Usage.Errorf("data set %s, document %d: plane %s has %d values for %d tokens", w.dir, w.written, p.Name, len(v), len(tokens))
+		}
 	}
-	if w.err == nil && w.shard.Tokens >= int64(w.options.ShardTokens) {
-		w.err = w.closeShard()
+	if len(planes) != len(w.index.Planes) {
+		return fault.Usage.Errorf("data set %s, document %d: values for %d planes, the data set has %d", w.dir, w.written, len(planes), len(w.index.Planes))
 	}
-	return w.err
+	return nil
+}
+
+// Describe replaces the provenance of a declared plane, at any time before Close: some of it (a table of entity types) is
+// known only when all documents have been read.
+func (w *Writer) Describe(plane, provenance string) error {
+	i := slices.IndexFunc(w.index.Planes, func(p Plane) bool { return p.Name == plane })
+	provenance = strings.ToValidUTF8(provenance, "\uFFFD")
+	switch {
+	case i < 0:
+		return fault.Usage.Errorf("data set %s: no plane %q was declared", w.dir, plane)
+	case w.closed:
+		return fault.Usage.Errorf("data set %s: plane %s described after close", w.dir, plane)
+	case len(provenance) > maxText:
+		return fault.Data.Errorf("data set %s, plane %s: a provenance of %d bytes, at most %d", w.dir, plane, len(provenance), maxText)
+	}
+	w.index.Planes[i].Provenance = provenance
+	return nil
 }
 
 func (w *Writer) closeFrame() error {
@@ -196,17 +196,8 @@ func (w *Writer) closeFrame() error {
 		return nil
 	}
 	if w.tok == nil {
-		if len(w.index.Shards) == MaxShards {
-			return fault.Usage.Errorf("data set %s: more than %d shards; hint: make shards larger", w.dir, MaxShards)
-		}
-		w.shard.Name = fmt.Sprintf("%05d", len(w.index.Shards))
-		w.shard.Source = w.options.Source
-		var err error
-		if w.tok, err = newFrameWriter(w.folder, fileName(w.shard.Name, "tok"), w.zstd); err != nil {
-			return w.wrap(err)
-		}
-		if w.len, err = newFrameWriter(w.folder, fileName(w.shard.Name, "len"), w.zstd); err != nil {
-			return w.wrap(err)
+		if err := w.openShard(); err != nil {
+			return err
 		}
 	}
 	if err := w.tok.frame(w.tokens); err != nil {
@@ -215,8 +206,37 @@ func (w *Writer) closeFrame() error {
 	if err := w.len.frame(w.lengths); err != nil {
 		return w.wrap(err)
 	}
+	for i, p := range w.planes {
+		if err := p.frame(w.values[i]); err != nil {
+			return w.wrap(err)
+		}
+		w.values[i] = w.values[i][:0]
+	}
 	w.shard.Frames++
 	w.tokens, w.lengths, w.count = w.tokens[:0], w.lengths[:0], 0
+	return nil
+}
+
+func (w *Writer) openShard() error {
+	if len(w.index.Shards) == MaxShards {
+		return fault.Usage.Errorf("data set %s: more than %d shards; hint: make shards larger", w.dir, MaxShards)
+	}
+	w.shard.Name = fmt.Sprintf("%05d", len(w.index.Shards))
+	w.shard.Source = w.options.Source
+	var err error
+	if w.tok, err = newFrameWriter(w.folder, fileName(w.shard.Name, "tok"), w.zstd); err != nil {
+		return w.wrap(err)
+	}
+	if w.len, err = newFrameWriter(w.folder, fileName(w.shard.Name, "len"), w.zstd); err != nil {
+		return w.wrap(err)
+	}
+	for _, p := range w.index.Planes {
+		f, err := newFrameWriter(w.folder, fileName(w.shard.Name, p.Name), w.zstd)
+		if err != nil {
+			return w.wrap(err)
+		}
+		w.planes = append(w.planes, f)
+	}
 	return nil
 }
 
@@ -238,6 +258,15 @@ func (w *Writer) closeShard() error {
 		return w.wrap(err)
 	}
 	w.shard.Planes = fileList{}
+	for len(w.planes) > 0 {
+		f, err := w.planes[0].close()
+		w.planes = w.planes[1:]
+		if err != nil {
+			return w.wrap(err)
+		}
+		w.shard.Planes = append(w.shard.Planes, f)
+	}
+	w.planes = nil
 	w.index.Shards = append(w.index.Shards, w.shard)
 	w.shard = Shard{}
 	return nil
@@ -270,9 +299,18 @@ func (w *Writer) Close() (Index, error) {
 	return w.index, w.done()
 }
 
+// kinds names the files of a shard.
+func (w *Writer) kinds() []string {
+	kinds := []string{"tok", "len"}
+	for _, p := range w.index.Planes {
+		kinds = append(kinds, p.Name)
+	}
+	return kinds
+}
+
 func (w *Writer) commit() error {
 	for _, s := range w.index.Shards {
-		for _, kind := range []string{"tok", "len"} {
+		for _, kind := range w.kinds() {
 			name := fileName(s.Name, kind)
 			if err := w.folder.Rename(name+temporary, name); err != nil {
 				return w.wrap(fault.Write.Wrap(err))
@@ -302,7 +340,7 @@ func (w *Writer) Abort() error {
 		return nil
 	}
 	w.closed = true
-	for _, f := range []*frameWriter{w.tok, w.len} {
+	for _, f := range append([]*frameWriter{w.tok, w.len}, w.planes...) {
 		if f != nil {
 			f.f.Close()
 		}
