@@ -53,17 +53,28 @@ static void KERNEL(act_backward)(float *dx, const float *dy, const float *x, siz
 
 static void KERNEL(bias_act)(float *y, float *pre, const float *bias, size_t ld, int rows, int columns, int act)
 {
-	for (int r = 0; r < rows; r++, y += ld, pre = pre ? pre + ld : pre) {
-		if (bias) {
-			SIMD
-			for (int j = 0; j < columns; j++)
-				y[j] += bias[j];
+	FOR_ACT(act, {
+		for (int r = 0; r < rows; r++, y += ld, pre = pre ? pre + ld : pre) {
+			int j = 0;
+			for (; j + LANES <= columns; j += LANES) {
+				vec v = KERNEL(load)(y + j);
+				if (bias)
+					v += KERNEL(load)(bias + j);
+				if (pre)
+					KERNEL(store)(pre + j, v);
+				KERNEL(store)(y + j, KERNEL(act_v)(v, A));
+			}
+			if (j < columns) {
+				size_t rest = (size_t)(columns - j);
+				vec v = KERNEL(load_part)(y + j, rest, 0);
+				if (bias)
+					v += KERNEL(load_part)(bias + j, rest, 0);
+				if (pre)
+					KERNEL(store_part)(pre + j, v, rest);
+				KERNEL(store_part)(y + j, KERNEL(act_v)(v, A), rest);
+			}
 		}
-		if (pre)
-			memcpy(pre, y, (size_t)columns * sizeof *y);
-		if (act != ACT_NONE)
-			KERNEL(act_forward)(y, y, (size_t)columns, act);
-	}
+	})
 }
 
 static void KERNEL(gated_forward)(float *y, const float *x, int rows, int F, int act)

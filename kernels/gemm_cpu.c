@@ -34,17 +34,24 @@ LEAF(gemm,
 INLINE void KERNEL(pack)(float *to, const float *from, size_t row, size_t column, int k, int n, int width)
 {
 	for (int j = 0; j < n; j += width, to += (size_t)k * width, from += width * column) {
-		int m = MIN(width, n - j);
+		int m = MIN(width, n - j), p = 0, whole = m / LANES * LANES;
 		if (m < width)
 			memset(to, 0, (size_t)k * width * sizeof *to);
 		if (column == 1) {
-			for (int p = 0; p < k; p++)
+			if (m == width) // a constant length, which becomes a few moves
+				for (; p < k; p++)
+					memcpy(to + (size_t)p * width, from + p * row, (size_t)width * sizeof *to);
+			for (; p < k; p++)
 				memcpy(to + (size_t)p * width, from + p * row, (size_t)m * sizeof *to);
-		} else {
-			for (int c = 0; c < m; c++)
-				for (int p = 0; p < k; p++)
-					to[(size_t)p * width + c] = from[p * row + c * column];
+			continue;
 		}
+		if (whole)
+			for (; p + LANES <= k; p += LANES)
+				for (int c = 0; c < whole; c += LANES)
+					KERNEL(transpose_square)(to + (size_t)p * width + c, (size_t)width, from + p + c * column, column);
+		for (int c = 0; c < m; c++)
+			for (int q = c < whole ? p : 0; q < k; q++)
+				to[(size_t)q * width + c] = from[q * row + c * column];
 	}
 }
 

@@ -2,6 +2,8 @@
 
 package kernels
 
+import "slices"
+
 // leaves, without cgo, are the oracles of *_ref.go over float32: exact and slow. The ops above them, and so the order of
 // all sums between pieces, are the same as with cgo.
 type leaves struct{}
@@ -136,8 +138,8 @@ func (leaves) columnSums(out, x []float32, rows, columns int) {
 }
 
 func (leaves) addRows(dst, parts []float32, n, ld int) {
-	sum := make([]float32, len(dst))
-	for r := range n {
+	sum := slices.Clone(parts[:len(dst)])
+	for r := 1; r < n; r++ {
 		addRef(sum, parts[r*ld:])
 	}
 	addRef(dst, sum)

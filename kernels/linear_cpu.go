@@ -8,13 +8,14 @@ package kernels
 
 func (b *cpu) Linear(y, x, weight, bias, pre Buf, n, in, out int, act Activation) {
 	checkLinear(y, x, weight, bias, pre, n, in, out, act)
-	yf, xf, wf, bf, pf := f32(y), f32(x), f32(weight), f32(bias), f32(pre)
-	b.blocks(n, out, in, func(t block) {
+	yf, bf, pf := f32(y), f32(bias), f32(pre)
+	p := product{m: n, n: out, k: in, a: f32(x), lda: in, b: f32(weight), ldb: in, transB: true, c: yf, ldc: out}
+	if bf == nil && act == None {
+		b.multiply(p, nil)
+		return
+	}
+	b.multiply(p, func(t block) {
 		at := t.i*out + t.j
-		b.multiply(product{m: t.m, n: t.n, k: in, a: xf[t.i*in:], lda: in, b: wf[t.j*in:], ldb: in, transB: true, c: yf[at:], ldc: out})
-		if bf == nil && act == None {
-			return
-		}
 		var bias, pre []float32
 		if bf != nil {
 			bias = bf[t.j : t.j+t.n]
@@ -28,16 +29,17 @@ func (b *cpu) Linear(y, x, weight, bias, pre Buf, n, in, out int, act Activation
 
 func (b *cpu) LinearBackwardInput(dx, dy, weight, pre Buf, n, in, out int, act Activation, add bool) {
 	checkLinearBackwardInput(dx, dy, weight, pre, n, in, out, act, add)
-	dxf, dyf, wf, pf := f32(dx), f32(dy), f32(weight), f32(pre)
-	b.blocks(n, in, out, func(t block) {
-		at := t.i*in + t.j
-		b.multiply(product{m: t.m, n: t.n, k: out, a: dyf[t.i*out:], lda: out, b: wf[t.j:], ldb: in, c: dxf[at:], ldc: in, add: add})
-		if act == None {
-			return
-		}
+	dxf, pf := f32(dx), f32(pre)
+	p := product{m: n, n: in, k: out, a: f32(dy), lda: out, b: f32(weight), ldb: in, c: dxf, ldc: in, add: add}
+	if act == None {
+		b.multiply(p, nil)
+		return
+	}
+	b.multiply(p, func(t block) {
 		for i := range t.m {
-			row := dxf[at+i*in:][:t.n]
-			b.leaf.activationBackward(row, row, pf[at+i*in:][:t.n], act)
+			at := (t.i+i)*in + t.j
+			row := dxf[at:][:t.n]
+			b.leaf.activationBackward(row, row, pf[at:][:t.n], act)
 		}
 	})
 }
@@ -47,41 +49,104 @@ func (b *cpu) LinearBackwardWeight(dweight, dbias, dy, x Buf, n, in, out int) {
 	if n == 0 {
 		return
 	}
-	dw, dyf, xf := f32(dweight), f32(dy), f32(x)
-	b.blocks(out, in, n, func(t block) {
-		b.multiply(product{m: t.m, n: t.n, k: n, a: dyf[t.i:], lda: out, transA: true, b: xf[t.j:], ldb: in, c: dw[t.i*in+t.j:], ldc: in, add: true})
-	})
+	b.multiply(product{m: out, n: in, k: n, a: f32(dy), lda: out, transA: true, b: f32(x), ldb: in, c: f32(dweight), ldc: in, add: true}, nil)
 	if !dbias.Absent() {
-		b.addColumnSums(f32(dbias), dyf, n, out)
+		b.addColumnSums(f32(dbias), f32(dy), n, out)
 	}
 }
-
-func (b *cpu) multiply(p product) { b.blas.multiply(b, p) }
 
 // A block is a rectangle of a product's result.
 type block struct{ i, j, m, n int }
 
-// blocks cuts the result [M,N] of a product over K and calls f on each block. Blocks are as large as leaves eight of
-// them, so that packing an operand is paid for, and end at multiples of 64.
-func (b *cpu) blocks(M, N, K int, f func(block)) {
-	m, n := blockSize(M, N, K)
-	across := ceilDiv(N, n)
-	b.run(ceilDiv(M, m)*across, func(p int) {
-		i, j := p/across*m, p%across*n
-		f(block{i, j, min(m, M-i), min(n, N-j)})
+// multiply cuts a product into blocks of its result, and the sum of each into parts where blocks are too few; done, which
+// may be nil, is called on every block when it is complete. C must be contiguous.
+func (b *cpu) multiply(p product, done func(block)) {
+	if p.m == 0 || p.n == 0 {
+		return
+	}
+	m, n, k := blockSize(p.m, p.n, p.k)
+	across, down, deep := ceilDiv(p.n, n), ceilDiv(p.m, m), max(1, ceilDiv(p.k, k))
+	if deep == 1 {
+		b.run(down*across, func(i int) {
+			t := block{i / across * m, i % across * n, 0, 0}
+			t.m, t.n = min(m, p.m-t.i), min(n, p.n-t.j)
+			b.blas.multiply(b, p.cut(t, 0, p.k))
+			if done != nil {
+				done(t)
+			}
+		})
+		return
+	}
+	parts := b.scratch.get(deep * p.m * p.n)
+	defer b.scratch.put(parts)
+	b.run(down*across*deep, func(i int) {
+		part, i := i%deep, i/deep
+		t := block{i / across * m, i % across * n, 0, 0}
+		t.m, t.n = min(m, p.m-t.i), min(n, p.n-t.j)
+		q := p
+		q.c, q.add = parts[part*p.m*p.n:], false
+		b.blas.multiply(b, q.cut(t, part*k, min(p.k, (part+1)*k)))
+	})
+	b.rows(p.m, p.n, func(lo, hi int) {
+		c := p.c[lo*p.n : hi*p.n]
+		if !p.add {
+			clear(c)
+		}
+		b.leaf.addRows(c, parts[lo*p.n:], deep, p.m*p.n)
+		if done != nil {
+			done(block{lo, 0, hi - lo, p.n})
+		}
 	})
 }
 
-// blockSize chooses the block of a result [M,N] over K.
-func blockSize(M, N, K int) (m, n int) {
-	const pieces, smallest = 8, 1 << 20 // multiply-adds below which a piece is not worth handing out
-	m, n = max(M, 1), max(N, 1)
-	for ceilDiv(M, m)*ceilDiv(N, n) < pieces && m*n*K > 2*smallest && (m > 64 || n > 64) {
-		if m >= n {
-			m = (m/2 + 63) / 64 * 64
-		} else {
-			n = (n/2 + 63) / 64 * 64
+// cut returns the product for one block of the result over [from,to) of the sum.
+func (p product) cut(t block, from, to int) product {
+	at := func(trans bool, ld, row, column int) int {
+		if trans {
+			row, column = column, row
+		}
+		return row*ld + column
+	}
+	p.a = p.a[at(p.transA, p.lda, t.i, from):]
+	p.b = p.b[at(p.transB, p.ldb, from, t.j):]
+	p.c = p.c[t.i*p.ldc+t.j:]
+	p.m, p.n, p.k = t.m, t.n, to-from
+	return p
+}
+
+// blockSize chooses the block of a result [M,N] and the part of the sum over K of one piece: eight or more pieces where
+// each is still worth handing out, small enough that an epilogue finds a block in cache, large enough that packing the
+// operands is paid for, at multiples of 64. Long sums over small results are cut first in the sum.
+func blockSize(M, N, K int) (m, n, k int) {
+	const (
+		pieces   = 8
+		smallest = 2 << 20   // multiply-adds that are worth handing out
+		cached   = 256 << 10 // elements of a block
+		small    = 128 << 10 // elements of a block that should not be cut further while the sum can be
+		packed   = 256       // rows or columns that pay for packing
+		long     = 512       // least part of a sum
+	)
+	m, n, k = M, N, K
+	halve := func(when func() bool) {
+		for (m > 64 || n > 64) && when() {
+			if m >= n {
+				m = roundUp(m/2, 64)
+			} else {
+				n = roundUp(n/2, 64)
+			}
 		}
 	}
-	return m, n
+	blocks := func() int { return ceilDiv(M, m) * ceilDiv(N, n) }
+	halve(func() bool {
+		few := blocks() < pieces && m*n > small && m*n*K > smallest
+		large := m*n > cached && max(m, n) > packed
+		return few || large
+	})
+	if parts := min(ceilDiv(pieces, blocks()), K/long, m*n*K/smallest); blocks() < pieces && parts > 1 {
+		k = roundUp(ceilDiv(K, parts), 64)
+	}
+	halve(func() bool { return blocks()*max(1, ceilDiv(K, k)) < pieces && m*n*k > smallest })
+	return m, n, k
 }
+
+func roundUp(n, multiple int) int { return ceilDiv(n, multiple) * multiple }

@@ -33,6 +33,8 @@ int kernel_level(void)
 
 #else
 
+#include "vec.h"
+
 static void KERNEL(add_to)(float *dst, const float *src, size_t n)
 {
 	SIMD
@@ -70,15 +72,22 @@ static void KERNEL(column_sums)(float *out, const float *x, size_t ld, int rows,
 // add_rows adds n rows, ld apart, to dst: first to each other in their order, then once.
 static void KERNEL(add_rows)(float *dst, const float *parts, int n, size_t ld, int columns)
 {
-	for (int j = 0; j < columns; j += LANES) {
-		float sum[LANES] = {0};
-		int m = columns - j < LANES ? columns - j : LANES;
-		for (int r = 0; r < n; r++)
-			for (int l = 0; l < m; l++)
-				sum[l] += parts[r * ld + j + l];
-		for (int l = 0; l < m; l++)
-			dst[j + l] += sum[l];
+	int j = 0;
+	for (; j + LANES <= columns; j += LANES) {
+		vec sum = KERNEL(load)(parts + j);
+		for (int r = 1; r < n; r++)
+			sum += KERNEL(load)(parts + r * ld + j);
+		KERNEL(store)(dst + j, KERNEL(load)(dst + j) + sum);
+	}
+	for (; j < columns; j++) {
+		float sum = parts[j];
+		for (int r = 1; r < n; r++)
+			sum += parts[r * ld + j];
+		dst[j] += sum;
 	}
 }
+
+#undef vec
+#undef ivec
 
 #endif
