@@ -36,7 +36,7 @@ type complianceCase struct {
 //   - Inputs and the memory before and behind every buffer must be as they were.
 func testCompliance(t *testing.T, b Backend) {
 	ref := NewRef64()
-	for _, list := range [][]complianceCase{memoryCases, layerCases, attentionCases, lossCases, rowCases, updateCases} {
+	for _, list := range [][]complianceCase{memoryCases, layerCases, attentionCases, lossCases, rowCases, updateCases, combineCases, reweighCases} {
 		for _, c := range list {
 			t.Run(c.name, func(t *testing.T) {
 				for k := range c.trials {
