@@ -77,6 +77,11 @@ type Backend interface {
 	// AttentionBackward writes the gradient of q, k and v of every token of a segment.
 	AttentionBackward(a AttentionBackward)
 
+	// RelativeAttention is attention with terms of relative position, through products and MaskedSoftmax.
+	RelativeAttention(a RelativeAttention)
+	// RelativeAttentionBackward writes its gradients of q, k and v of every token of a segment, and of the table.
+	RelativeAttentionBackward(a RelativeAttentionBackward)
+
 	// MaskedSoftmax writes p[R,C] = softmax of each row of scores over the entries with mask 1, and lse[R]. Masked entries
 	// get exactly 0; a row with nothing kept gets p = 0 and lse = -Inf. mask (uint8 [R,C]) may be absent: all kept.
 	// p may be scores.
@@ -102,17 +107,6 @@ type Backend interface {
 	SumSquares(dst Buf, at int, x Buf, n int, add bool)
 	// AdamW is the fused, guarded parameter update.
 	AdamW(a AdamW)
-	// LAMB is AdamW's step under a trust ratio, for one tensor.
-	LAMB(a LAMB)
-	// Momentum updates a moment and makes the direction that Muon orthogonalises.
-	Momentum(a Momentum)
-	// Combine is a guarded linear combination of two vectors.
-	Combine(a Combine)
-
-	// Reweigh turns the losses of rows into their weights, group by group.
-	Reweigh(a Reweigh)
-	// ScaleRows multiplies row r of x[R,C] by scales[r], in place; 0 gives exactly zeros whatever the row holds.
-	ScaleRows(x, scales Buf, R, C int)
 }
 
 // Activation names a pointwise non-linearity.
