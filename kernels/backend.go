@@ -107,6 +107,17 @@ type Backend interface {
 	SumSquares(dst Buf, at int, x Buf, n int, add bool)
 	// AdamW is the fused, guarded parameter update.
 	AdamW(a AdamW)
+	// LAMB is AdamW's step under a trust ratio, for one tensor.
+	LAMB(a LAMB)
+	// Momentum updates a moment and makes the direction that Muon orthogonalises.
+	Momentum(a Momentum)
+	// Combine is a guarded linear combination of two vectors.
+	Combine(a Combine)
+
+	// Reweigh turns the losses of rows into their weights, group by group.
+	Reweigh(a Reweigh)
+	// ScaleRows multiplies row r of x[R,C] by scales[r], in place; 0 gives exactly zeros whatever the row holds.
+	ScaleRows(x, scales Buf, R, C int)
 }
 
 // Activation names a pointwise non-linearity.
