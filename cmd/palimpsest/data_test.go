@@ -8,6 +8,8 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"palimpsest/engine/text"
 )
 
 // corpus writes some text files and a tokenizer trained on them.
@@ -21,6 +23,15 @@ func corpus(t *testing.T) (texts, tokenizer string) {
 	tokenizer = filepath.Join(dir, "tokenizer.json")
 	must(t, "tokenizer", "train", "--vocab", "300", "--out", tokenizer, texts)
 	return texts, tokenizer
+}
+
+func loadTokenizer(t *testing.T, file string) *text.Tokenizer {
+	t.Helper()
+	loaded, err := text.Load(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return loaded
 }
 
 func TestTokenizerVerbs(t *testing.T) {

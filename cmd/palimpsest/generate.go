@@ -64,9 +64,13 @@ func generate(c *cli.Context) error {
 		return err
 	}
 	t, context := m.Tokenizer, m.Config.Model.Context
+	start, end := documentEnds(m)
+	if start < 0 {
+		start = end // what ends a document stands before the next
+	}
 	var banned []int32
 	for _, id := range t.Specials() {
-		if id != t.EOS {
+		if id != end {
 			banned = append(banned, id)
 		}
 	}
@@ -76,8 +80,8 @@ func generate(c *cli.Context) error {
 	decoder := model.NewDecoder(m.Backend, m.Weights, context)
 	for number, prompt := range prompts {
 		var ids []int32
-		if t.BOS >= 0 {
-			ids = append(ids, t.BOS)
+		if start >= 0 {
+			ids = append(ids, start)
 		}
 		ids = t.Encode(ids, []byte(prompt))
 		switch {
@@ -86,7 +90,7 @@ func generate(c *cli.Context) error {
 		case len(ids) >= context:
 			return fault.Data.Errorf("prompt %d: %d tokens, and the model takes %d with what it adds; hint: a shorter prompt", number+1, len(ids), context)
 		}
-		g, err := eval.Generate(decoder, ids, t.EOS, banned, context, sampling, uint64(number), nil)
+		g, err := eval.Generate(decoder, ids, end, banned, context, sampling, uint64(number), nil)
 		if err != nil {
 			return err
 		}
