@@ -137,7 +137,7 @@ func datasetTokenizer(dir string, ds *shard.Dataset) (*text.Tokenizer, error) {
 }
 
 func vocabularyOf(t *text.Tokenizer) objectives.Vocabulary {
-	return objectives.Vocabulary{Size: t.Vocab(), BOS: t.BOS, EOS: t.EOS, Pad: t.Pad, Mask: t.Mask, Special: t.IsSpecial, WordStart: t.WordStart}
+	return objectives.Vocabulary{Size: t.Vocab(), BOS: t.BOS, EOS: t.EOS, Pad: t.Pad, Mask: t.Mask, Special: t.IsSpecial, WordStarts: t.WordStarts}
 }
 
 func (j *job) split(part shard.Part) shard.Split {

@@ -8,6 +8,9 @@ type clm struct{ Settings }
 func (c *clm) Name() string   { return "clm" }
 func (c *clm) Cost(n int) int { return n }
 
+// Planes names what the loss reads of the data set's planes.
+func (c *clm) Planes() []string { return c.Loss.Reweigh.planes() }
+
 // Begin empties the plan and declares its one term.
 func (c *clm) Begin(p *Plan) {
 	p.Reset()
@@ -25,8 +28,7 @@ func (c *clm) Plan(doc Document, p *Plan) {
 	start := p.segment(doc, kernels.Causal)
 	t := c.term(p)
 	for i := 1; i < len(doc.Tokens); i++ {
-		t.Rows = append(t.Rows, int32(start+i-1))
-		t.Targets = append(t.Targets, doc.Tokens[i])
+		t.ask(start+i-1, doc.Tokens[i], doc, i)
 	}
 	p.close()
 }

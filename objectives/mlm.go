@@ -11,10 +11,17 @@ import (
 // draws its own selection.
 //
 // The number of selected tokens of a segment with n ordinary ones is floor(p*n + U), U uniform in [0,1): exactly p on
-// average, also for short segments, with the least variance. Which ones is a uniform choice without replacement.
+// average, also for short segments, with the least variance. Units (tokens, words or spans) are taken in random order
+// until they hold that many. With shares by kind, entities of the bio plane are selected first, floor(p*entities + U) of
+// them, and then units of what is left (MSLM, arXiv 2403.18025).
 type mlm struct {
 	Settings
 	ordinary []int32 // ids a random replacement may take
+
+	// Memory of one call of Plan:
+	list   []unit
+	chosen []int32 // by token: 0, or the number of the selected unit that it belongs to, from 1
+	starts []bool
 }
 
 func newMLM(s Settings) (*mlm, error) {
@@ -36,6 +43,15 @@ func newMLM(s Settings) (*mlm, error) {
 func (m *mlm) Name() string   { return "mlm" }
 func (m *mlm) Cost(n int) int { return n }
 
+// Planes names what masking and the loss read of the data set's planes.
+func (m *mlm) Planes() []string {
+	planes := m.Loss.Reweigh.planes()
+	if len(m.Mask.Kinds) > 0 {
+		planes = append(planes, planeBIO)
+	}
+	return planes
+}
+
 // Begin empties the plan and declares its one term.
 func (m *mlm) Begin(p *Plan) {
 	p.Reset()
@@ -55,37 +71,71 @@ func (m *mlm) Plan(doc Document, p *Plan) {
 	t := m.term(p)
 	d := draw(m.Seed, philox.StreamMask, doc)
 
-	eligible := 0
-	for _, id := range doc.Tokens {
-		if !m.Vocabulary.Special(id) {
-			eligible++
-		}
-	}
-	wanted := min(eligible, int(m.Mask.P*float64(eligible)+d.Float64()))
-	for i, id := range doc.Tokens { // selection sampling: Knuth, TAOCP 2, 3.4.2, algorithm S
-		if wanted == 0 {
-			break
-		}
-		if m.Vocabulary.Special(id) {
+	m.choose(doc, p.Progress, &d)
+	fate, last := 0.0, int32(0)
+	for i, id := range doc.Tokens {
+		unit := m.chosen[i]
+		if unit == 0 {
 			continue
 		}
-		if d.IntN(eligible) < wanted {
-			row := start + i
-			t.Rows = append(t.Rows, int32(row))
-			t.Targets = append(t.Targets, id)
-			p.Tokens[row] = m.replacement(&d, id)
-			wanted--
+		if unit != last || m.Mask.ReplaceBy != "unit" {
+			fate, last = d.Float64(), unit
 		}
-		eligible--
+		t.ask(start+i, id, doc, i)
+		p.Tokens[start+i] = m.replacement(&d, fate, id)
 	}
 	p.close()
 }
 
-func (m *mlm) replacement(d *philox.Draw, id int32) int32 {
-	switch u := d.Float64(); {
-	case u < m.Mask.Replace[0]:
+// choose fills m.chosen.
+func (m *mlm) choose(doc Document, progress float64, d *philox.Draw) {
+	n, units := len(doc.Tokens), int32(0)
+	m.chosen = append(m.chosen[:0], make([]int32, n)...)
+	take := func(u unit) {
+		units++
+		for i := u.from; i < u.to; i++ {
+			m.chosen[i] = units
+		}
+	}
+	if len(m.Mask.Kinds) > 0 {
+		m.list = entities(m.list, doc.Planes[planeBIO])
+		number := int(m.Mask.rate(KindEntity, progress)*float64(len(m.list)) + d.Float64())
+		for i := range min(number, len(m.list)) {
+			j := i + d.IntN(len(m.list)-i)
+			m.list[i], m.list[j] = m.list[j], m.list[i]
+			take(m.list[i])
+		}
+	}
+	free := func(i int) bool { return m.chosen[i] == 0 && !m.Vocabulary.Special(doc.Tokens[i]) }
+	eligible := 0
+	for i := range n {
+		if free(i) {
+			eligible++
+		}
+	}
+	wanted := min(eligible, int(m.Mask.rate(KindBase, progress)*float64(eligible)+d.Float64()))
+	m.list = m.Mask.units(m.list, n, free, m.wordStarts(doc), d)
+	choose(m.list, wanted, m.Mask.Unit == "span" && m.Mask.Span.Of != "word", d, take)
+}
+
+// wordStarts says which tokens of the document begin a word, where the unit of masking asks for it.
+func (m *mlm) wordStarts(doc Document) []bool {
+	if m.Mask.Unit != "word" && (m.Mask.Unit != "span" || m.Mask.Span.Of != "word") {
+		return nil
+	}
+	if doc.WordStarts != nil {
+		return doc.WordStarts
+	}
+	m.starts = m.Vocabulary.WordStarts(m.starts[:0], doc.Tokens)
+	return m.starts
+}
+
+// replacement returns what stands for a selected token whose fate, in [0,1), is drawn.
+func (m *mlm) replacement(d *philox.Draw, fate float64, id int32) int32 {
+	switch {
+	case fate < m.Mask.Replace[0]:
 		return m.Vocabulary.Mask
-	case u < m.Mask.Replace[0]+m.Mask.Replace[1]:
+	case fate < m.Mask.Replace[0]+m.Mask.Replace[1]:
 		return m.ordinary[d.IntN(len(m.ordinary))]
 	}
 	return id

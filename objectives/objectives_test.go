@@ -13,7 +13,15 @@ const vocab, maskID, firstOrdinary = 50, 3, 4
 
 func settings(m Mask) Settings {
 	return Settings{Seed: 11, Mask: m, Vocabulary: Vocabulary{Size: vocab, BOS: 0, EOS: 1, Pad: 2, Mask: maskID,
-		Special: func(id int32) bool { return id < firstOrdinary }, WordStart: func(int32) bool { return true }}}
+		Special: func(id int32) bool { return id < firstOrdinary }, WordStarts: wordStarts}}
+}
+
+// wordStarts has a word begin at every ordinary token with an even id and at specials.
+func wordStarts(dst []bool, ids []int32) []bool {
+	for i, id := range ids {
+		dst = append(dst, id%2 == 0 || id < firstOrdinary || i > 0 && ids[i-1] < firstOrdinary)
+	}
+	return dst
 }
 
 func document(id int64, epoch uint32, n int) Document {

@@ -12,19 +12,20 @@ import (
 
 // Document is a document, or the piece of one that fits a segment.
 type Document struct {
-	ID     int64
-	Epoch  uint32
-	Offset int     // of Tokens in the whole document
-	Tokens []int32 // not to be changed
-	Planes map[string][]byte
+	ID         int64
+	Epoch      uint32
+	Offset     int               // of Tokens in the whole document
+	Tokens     []int32           // not to be changed
+	WordStarts []bool            // by token: it begins a word; nil: ask the Vocabulary
+	Planes     map[string][]byte // one byte a token
 }
 
 // Vocabulary is what objectives need to know of the tokenizer. Special ids are -1 where there is none.
 type Vocabulary struct {
 	Size                int
 	BOS, EOS, Pad, Mask int32
-	Special             func(id int32) bool // never masked, never drawn as a replacement
-	WordStart           func(id int32) bool // the token begins a word
+	Special             func(id int32) bool                  // never masked, never drawn as a replacement
+	WordStarts          func(dst []bool, ids []int32) []bool // appends by token of a document whether it begins a word
 }
 
 // Head names of the model that terms refer to.
@@ -48,15 +49,12 @@ type Term struct {
 	Offsets []int32   // rows of segment s are Rows[Offsets[s]:Offsets[s+1]]
 	Targets []int32   // [len(Rows)]
 	Weights []float32 // [len(Rows)]; nil: all 1
-	Share   float64   // factor of the whole term in the loss, 1 when it is the only one
-	Den     float64   // denominator, of the whole update: SetDenominators
-	Options LossOptions
-}
-
-// LossOptions are the switches of the row loss.
-type LossOptions struct {
-	Smoothing, ZLoss, Focal float64
-	DFT                     bool
+	// Of terms whose Options.Reweigh is on, which have no Weights:
+	RowClasses []uint8   // [len(Rows)] 0, 1 or not counted, for rules by class; otherwise nil
+	Reference  []float32 // [len(Rows)] losses that are subtracted before rows are compared; may be nil
+	Share      float64   // factor of the whole term in the loss, 1 when it is the only one
+	Den        float64   // denominator, of the whole update: SetDenominators
+	Options    LossOptions
 }
 
 // Plan is one micro-batch: packed tokens, who sees whom, and the terms of the loss.
@@ -66,7 +64,8 @@ type Plan struct {
 	Pos            []int32 // [N,2] positions on two axes; ordinary models use the first
 	Segments       []kernels.Segment
 	Terms          []Term
-	NeedsReference bool // a frozen reference model must run over the same plan
+	NeedsReference bool    // a frozen reference model must run over the same plan
+	Progress       float64 // part of the run before this update, 0 to 1, for schedules of masking; kept by Reset
 	Documents      []int64
 }
 
@@ -101,7 +100,8 @@ func (p *Plan) term(name string, kind Kind, head string, share float64) *Term {
 	}
 	t := &p.Terms[len(p.Terms)-1]
 	*t = Term{Name: name, Kind: kind, Head: head, Share: share,
-		Rows: t.Rows[:0], Offsets: t.Offsets[:0], Targets: t.Targets[:0], Weights: t.Weights[:0]}
+		Rows: t.Rows[:0], Offsets: t.Offsets[:0], Targets: t.Targets[:0], Weights: t.Weights[:0],
+		RowClasses: t.RowClasses[:0], Reference: t.Reference[:0]}
 	for range len(p.Segments) { // segments before this term's first one have no rows of it
 		t.Offsets = append(t.Offsets, 0)
 	}
@@ -132,7 +132,8 @@ func (p *Plan) close() {
 }
 
 // SetDenominators gives every term of an update's plans the count that its loss is divided by: the sum of the row weights of all terms
-// of that name over all micro-batches. A term without any weight gets 1, so that it adds nothing.
+// of that name over all micro-batches (under a Reweigh rule the number of groups, see Weight). A term without any weight gets
+// 1, so that it adds nothing.
 func SetDenominators(plans []*Plan) {
 	total := map[string]float64{}
 	for _, p := range plans {
@@ -150,8 +151,34 @@ func SetDenominators(plans []*Plan) {
 	}
 }
 
-// Weight is the sum of the row weights.
+// Groups returns the offsets of the rows that a Reweigh rule compares with each other.
+func (t *Term) Groups() []int32 {
+	if t.Options.Reweigh.Scope == "batch" {
+		return []int32{0, int32(len(t.Rows))}
+	}
+	return t.Offsets
+}
+
+// counted returns the number of groups with a row that counts.
+func (t *Term) counted() (n float64) {
+	groups := t.Groups()
+	for g := 1; g < len(groups); g++ {
+		for r := groups[g-1]; r < groups[g]; r++ {
+			if len(t.RowClasses) == 0 || t.RowClasses[r] <= 1 {
+				n++
+				break
+			}
+		}
+	}
+	return n
+}
+
+// Weight is what the term counts in its denominator: the sum of the row weights, or under a Reweigh rule the number of
+// groups with a row that counts, as each group's weights make one loss.
 func (t *Term) Weight() float64 {
+	if t.Options.Reweigh.On() {
+		return t.counted()
+	}
 	if len(t.Weights) == 0 {
 		return float64(len(t.Rows))
 	}
@@ -191,6 +218,16 @@ func (p *Plan) Check(vocab, context int) error {
 		t := &p.Terms[i]
 		if len(t.Targets) != len(t.Rows) || len(t.Weights) != 0 && len(t.Weights) != len(t.Rows) {
 			return fmt.Errorf("plan: term %s has %d rows, %d targets, %d weights", t.Name, len(t.Rows), len(t.Targets), len(t.Weights))
+		}
+		if rule := t.Options.Reweigh; rule.On() {
+			switch {
+			case len(t.Weights) != 0 || len(t.Offsets) != len(p.Segments)+1:
+				return fmt.Errorf("plan: term %s is weighed by its losses, but has %d weights of its own and %d offsets of %d segments", t.Name, len(t.Weights), len(t.Offsets), len(p.Segments))
+			case rule.classes() && len(t.RowClasses) != len(t.Rows) || len(t.RowClasses) != 0 && len(t.RowClasses) != len(t.Rows):
+				return fmt.Errorf("plan: term %s has the classes of %d of %d rows; hint: loss.reweigh.rule: %s needs the data set's class plane", t.Name, len(t.RowClasses), len(t.Rows), rule.Rule)
+			case len(t.Reference) != 0 && len(t.Reference) != len(t.Rows):
+				return fmt.Errorf("plan: term %s has reference losses of %d of %d rows", t.Name, len(t.Reference), len(t.Rows))
+			}
 		}
 		classes := vocab
 		if t.Classes > 0 {
