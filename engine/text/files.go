@@ -39,6 +39,9 @@ type finder struct {
 
 // path resolves one path of the options: what exists by that name, otherwise what the pattern matches.
 func (f *finder) path(path string) error {
+	if path == stdinPath {
+		return f.stdin()
+	}
 	info, err := os.Stat(path)
 	if err == nil {
 		return f.add(path, info)
@@ -62,6 +65,21 @@ func (f *finder) path(path string) error {
 			return err
 		}
 	}
+	return nil
+}
+
+// stdin takes standard input for a file.
+func (f *finder) stdin() error {
+	switch {
+	case f.seen[stdinPath]: // no absolute path
+		f.r.found.Repeated++
+		return nil
+	case f.r.o.Format == "conll" && f.r.o.Scheme == "auto":
+		return fault.Usage.Errorf("standard input can be read only once, so the scheme of its tags cannot be found out; hint: give the scheme")
+	}
+	f.seen[stdinPath] = true
+	f.r.files = append(f.r.files, stdinPath)
+	f.r.found.Files++
 	return nil
 }
 

@@ -3,7 +3,10 @@ package text
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"iter"
+	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -21,32 +24,64 @@ const (
 // maxReasons is the number of skipped records whose reason a report keeps.
 const maxReasons = 10
 
-// A Document is one text with where it came from. Text belongs to the receiver.
-type Document struct {
-	Text   []byte
-	Source string // file
-	Line   int    // of its first byte, from 1
-}
-
 // ReaderOptions says what to read and how. Zero values mean the defaults.
 type ReaderOptions struct {
 	// Paths are files, folders and glob patterns (path/filepath.Match), read in this order. A folder is read recursively,
 	// sorted by name; hidden files and folders (".git") and links to folders inside it are left out, links to files are
-	// followed. A pattern's matches are sorted. A file that is named twice is read once.
+	// followed. A pattern's matches are sorted. A file that is named twice is read once. "-" is standard input, which can be
+	// read once. A file compressed by gzip or zstd, which its first bytes tell, is unpacked as it is read.
 	Paths []string
 	// Include keeps, of the files in folders, those whose base name matches one of these patterns ("*.go"); default all.
 	Include []string
-	// Format is "auto" (the default: .jsonl and .ndjson are JSON lines, everything else is text), "txt" or "jsonl".
+	// Format is "auto" (the default), "txt", "jsonl" (JSON lines), "csv", "tsv" or "conll". For auto the name decides, without
+	// .gz or .zst: .jsonl and .ndjson, .csv, .tsv, .conll; everything else, and standard input, is text.
 	Format string
 	// Unit is what a document is in a text file: "file" (the default), "paragraph" (ended by blank lines) or "line".
 	Unit string
-	// Field holds the text of a JSON record; default "text".
-	Field string
+
+	// Shape is what the records of JSON lines and tables are. Every shape has roles, the names of the fields that are read:
+	//	text      text
+	//	pair      prompt, completion
+	//	alpaca    instruction, input (may be missing or empty), output
+	//	messages  messages: an array of {role, content}
+	//	spans     text, spans: an array of {start, end, label} with code points from 0, end excluded
+	// Tables can have the first three. By default it is the first shape that has all roles named in Fields, so text without
+	// Fields. The answers of pair, alpaca and messages become Answer spans, spans become Entity spans.
+	Shape string
+	// Fields gives the field (column) of a role where it has another name than the role. In a table without a header, columns
+	// are numbers from 1. Field is the same for the role text.
+	Fields map[string]string
+	Field  string
+	// Template lays out pair, alpaca and messages: "plain" (the default), for messages also "chatml", or a pattern such as
+	// `<|{role}|>\n{content}\n`: places in braces, \n, \t and \\ for line end, tab and backslash, {{ and }} for braces. Of messages,
+	// the pattern is that of one. The answer is the value and what follows it up to the next place, which tells that
+	// it is over. An empty input of alpaca goes together with what stands before it.
+	Template string
+	// Assistant is the role in messages whose content is the answer; default "assistant".
+	Assistant string
+
+	NoHeader bool   // the first row of a table is a row like the others
+	Quotes   string // of tables: "csv" (the default; RFC 4180, strictly) or "none" (quotes are text, a row is a line)
+
+	// TokenColumn and TagColumn are columns of CoNLL files, from 1; by default the first and the last.
+	TokenColumn, TagColumn int
+	// Scheme is that of CoNLL tags: "auto" (the default; every file is read once more to find out), "iob1", "iob2", "iobes" or
+	// "bilou".
+	Scheme string
+	// Repair reads bad transitions of tags in the manner of conlleval, and counts them, instead of refusing them.
+	Repair bool
+	// EntityTypes are the only types of entities, numbered in this order; by default all, numbered as they come.
+	EntityTypes []string
+
+	Filters Filters
+
 	// OnBadRecord is "fail" (the default) or "skip": what to do with a record or a text file that cannot be used. Skipped
 	// ones are counted and the first reasons kept. A file that cannot be opened or read is an error in any case.
 	OnBadRecord string
-	MaxDocument int // bytes of one document of a text file; default DefaultMaxDocument
-	MaxLine     int // bytes of one JSON record; default DefaultMaxLine
+	MaxDocument int       // bytes of one document of a text file, or of a sentence; default DefaultMaxDocument
+	MaxLine     int       // bytes of one JSON record, row or line of CoNLL; default DefaultMaxLine
+	MaxRatio    int       // most bytes that one compressed byte may become, over 16 MiB; default DefaultMaxRatio
+	Stdin       io.Reader // what "-" is; default os.Stdin
 }
 
 // A Report counts what a Reader met.
@@ -63,6 +98,15 @@ type Report struct {
 	NotUTF8     int      // text documents that are not valid UTF-8, kept as they are
 	Skipped     int      // bad records skipped
 	SkipReasons []string // of the first ten of them
+
+	Duplicates, TooShort, TooLong Dropped // by Filters
+
+	Answers   int64          // Answer spans of the documents
+	Entities  int64          // Entity spans of the documents
+	Schemes   map[Scheme]int // CoNLL files by scheme
+	DocStarts int            // -DOCSTART- lines of CoNLL files, which are no tokens
+	Repairs   int            // transitions of tags repaired,
+	Repaired  Dropped        // in these sentences, which were kept
 }
 
 // A Reader streams documents from files. Memory is bounded by the largest document. It serves one goroutine; the documents
@@ -72,6 +116,11 @@ type Reader struct {
 	files  []string
 	found  Report // counts of the search for files
 	report Report
+
+	records   *recordMap
+	given     typeTable // of EntityTypes
+	types     []string  // of the last pass
+	stdinUsed bool
 }
 
 // Open checks the options (errors are fault.Usage) and finds the files (errors are fault.Data); it opens none yet.
@@ -81,8 +130,10 @@ func Open(o ReaderOptions) (*Reader, error) {
 		name       string
 		acceptable []string // the default first; none means anything
 	}{
-		{&o.Format, "format", []string{"auto", "txt", "jsonl"}},
+		{&o.Format, "format", []string{"auto", "txt", "jsonl", "csv", "tsv", "conll"}},
 		{&o.Unit, "unit", []string{"file", "paragraph", "line"}},
+		{&o.Quotes, "quotes", []string{"csv", "none"}},
+		{&o.Scheme, "scheme", []string{"auto", string(IOB1), string(IOB2), string(IOBES), string(BILOU)}},
 		{&o.OnBadRecord, "on bad record", []string{"fail", "skip"}},
 	} {
 		if *d.value == "" {
@@ -91,19 +142,42 @@ func Open(o ReaderOptions) (*Reader, error) {
 			return nil, fault.Usage.Errorf("%s %q: expected one of %s", d.name, *d.value, strings.Join(d.acceptable, ", "))
 		}
 	}
-	if o.Field == "" {
-		o.Field = "text"
+	for _, d := range []struct {
+		value   *int
+		name    string
+		missing int
+	}{
+		{&o.MaxDocument, "the limit of a document", DefaultMaxDocument},
+		{&o.MaxLine, "the limit of a line", DefaultMaxLine},
+		{&o.MaxRatio, "the limit of unpacking", DefaultMaxRatio},
+		{&o.TokenColumn, "the column of tokens", 1},
+		{&o.TagColumn, "the column of tags", 0},
+		{&o.Filters.MinBytes, "the least bytes", 0},
+		{&o.Filters.MaxBytes, "the most bytes", 0},
+		{&o.Filters.MinChars, "the least code points", 0},
+		{&o.Filters.MaxChars, "the most code points", 0},
+	} {
+		if *d.value < 0 {
+			return nil, fault.Usage.Errorf("%s is %d, expected a positive number", d.name, *d.value)
+		}
+		if *d.value == 0 {
+			*d.value = d.missing
+		}
 	}
-	if o.MaxDocument == 0 {
-		o.MaxDocument = DefaultMaxDocument
+	if o.TokenColumn == o.TagColumn {
+		return nil, fault.Usage.Errorf("token and tag are both in column %d", o.TagColumn)
 	}
-	if o.MaxLine == 0 {
-		o.MaxLine = DefaultMaxLine
-	}
-	if o.MaxDocument < 0 || o.MaxLine < 0 {
-		return nil, fault.Usage.Errorf("limits of %d bytes a document, %d a line: expected positive numbers", o.MaxDocument, o.MaxLine)
+	if o.Stdin == nil {
+		o.Stdin = os.Stdin
 	}
 	r := &Reader{o: o}
+	var err error
+	if r.records, err = newRecordMap(&o); err != nil {
+		return nil, err
+	}
+	if r.given, err = newTypeTable(o.EntityTypes); err != nil {
+		return nil, err
+	}
 	if err := r.find(); err != nil {
 		return nil, err
 	}
@@ -118,7 +192,37 @@ func (r *Reader) Files() []string { return slices.Clone(r.files) }
 func (r *Reader) Report() Report {
 	report := r.report
 	report.SkipReasons = slices.Clone(report.SkipReasons)
+	for _, d := range []*Dropped{&report.Duplicates, &report.TooShort, &report.TooLong, &report.Repaired} {
+		d.First = slices.Clone(d.First)
+	}
+	report.Schemes = maps.Clone(report.Schemes)
 	return report
+}
+
+func (r *Report) countScheme(s Scheme) {
+	if r.Schemes == nil {
+		r.Schemes = map[Scheme]int{}
+	}
+	r.Schemes[s]++
+}
+
+// EntityTypes returns the types of entities of the last pass over the documents, by number. Call it when that has ended.
+func (r *Reader) EntityTypes() []string { return slices.Clone(r.types) }
+
+// Planes names the planes that the files' spans can fill: PlaneBIO for CoNLL files and the shape spans, PlaneLoss for records
+// with answers; nil for plain text.
+func (r *Reader) Planes() []string {
+	planes := map[string]bool{}
+	for _, name := range r.files {
+		switch format := r.format(name); {
+		case format == "txt":
+		case format == "conll", r.records.name == "spans":
+			planes[PlaneBIO] = true
+		case r.records.answer != "":
+			planes[PlaneLoss] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(planes))
 }
 
 // Documents reads all files from the start; it can be run again. An error ends the sequence. That there is not one document
@@ -126,7 +230,8 @@ func (r *Reader) Report() Report {
 func (r *Reader) Documents() iter.Seq2[Document, error] {
 	return func(yield func(Document, error) bool) {
 		r.report = r.found
-		p := pass{r: r, yield: yield}
+		p := pass{r: r, yield: yield, types: r.given.clone()}
+		defer func() { r.types = p.types.names }()
 		for _, name := range r.files {
 			p.file(name)
 			if p.err != nil {
@@ -137,8 +242,9 @@ func (r *Reader) Documents() iter.Seq2[Document, error] {
 			}
 		}
 		if rep := &r.report; rep.Documents == 0 {
-			yield(Document{}, fault.Data.Errorf("no documents in %d files (%d empty, %d skipped%s)", rep.Files, rep.Empty,
-				rep.Skipped, strings.Join(append([]string{""}, rep.SkipReasons...), "; ")))
+			filtered := rep.Duplicates.Documents + rep.TooShort.Documents + rep.TooLong.Documents
+			yield(Document{}, fault.Data.Errorf("no documents in %d files (%d empty, %d filtered, %d skipped%s)", rep.Files, rep.Empty,
+				filtered, rep.Skipped, strings.Join(append([]string{""}, rep.SkipReasons...), "; ")))
 		}
 	}
 }
@@ -160,6 +266,8 @@ type pass struct {
 	yield   func(Document, error) bool
 	err     error
 	stopped bool // by the receiver
+	types   typeTable
+	seen    hashSet
 }
 
 // fail ends the pass.
@@ -181,15 +289,26 @@ func (p *pass) bad(format string, args ...any) bool {
 	return true
 }
 
-// emit hands out a document unless it is blank; true means go on.
+// emit hands out a document unless it is blank or filtered out; true means go on.
 func (p *pass) emit(d Document) bool {
 	rep := &p.r.report
 	if len(bytes.TrimSpace(d.Text)) == 0 {
 		rep.Empty++
 		return true
 	}
+	if !p.keep(&d) {
+		return true
+	}
 	rep.Documents++
 	rep.Bytes += int64(len(d.Text))
+	for _, s := range d.Spans {
+		switch s.Kind {
+		case Answer:
+			rep.Answers++
+		case Entity:
+			rep.Entities++
+		}
+	}
 	if !utf8.Valid(d.Text) {
 		rep.NotUTF8++
 	}
@@ -197,14 +316,20 @@ func (p *pass) emit(d Document) bool {
 	return !p.stopped
 }
 
-// isJSONL decides a file's format.
-func (r *Reader) isJSONL(name string) bool {
+// format decides a file's format.
+func (r *Reader) format(name string) string {
 	if r.o.Format != "auto" {
-		return r.o.Format == "jsonl"
+		return r.o.Format
 	}
-	switch strings.ToLower(filepath.Ext(name)) {
+	switch strings.ToLower(filepath.Ext(unpackedName(name))) {
 	case ".jsonl", ".ndjson":
-		return true
+		return "jsonl"
+	case ".csv":
+		return "csv"
+	case ".tsv":
+		return "tsv"
+	case ".conll":
+		return "conll"
 	}
-	return false
+	return "txt"
 }

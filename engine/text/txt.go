@@ -5,36 +5,40 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"os"
 )
 
 // sniffBytes is how much of a file's beginning decides whether it is text.
 const sniffBytes = 8000
 
 // file reads one file; true means go on with the next.
-func (p *pass) file(name string) bool {
-	f, err := os.Open(name)
+func (p *pass) file(path string) bool {
+	in, err := p.r.openInput(path)
 	if err != nil {
 		return p.fail("input: %w", err)
 	}
-	defer f.Close()
-	br := bufio.NewReaderSize(f, readBuffer)
+	defer in.close()
+	name := sourceName(path)
+	br := bufio.NewReaderSize(in, readBuffer)
 	head, err := br.Peek(sniffBytes)
 	if err != nil && err != io.EOF {
 		return p.fail("input: %w", err)
 	}
-	jsonl := p.r.isJSONL(name)
-	if why := notText(head, jsonl); why != "" {
+	format := p.r.format(path)
+	if why := notText(head, format == "jsonl"); why != "" {
 		return p.bad("%s: %s", name, why)
 	}
-	if bom := []byte("\xEF\xBB\xBF"); bytes.HasPrefix(head, bom) {
-		if _, err := br.Discard(len(bom)); err != nil {
-			return p.fail("input %s: %w", name, err)
-		}
+	if err := skipBOM(br); err != nil {
+		return p.fail("input %s: %w", name, err)
 	}
 	switch {
-	case jsonl:
+	case format == "jsonl":
 		return p.jsonl(name, br)
+	case format == "csv":
+		return p.table(name, br, ',')
+	case format == "tsv":
+		return p.table(name, br, '\t')
+	case format == "conll":
+		return p.conll(path, br)
 	case p.r.o.Unit == "file":
 		return p.whole(name, br)
 	case p.r.o.Unit == "line":
@@ -43,14 +47,24 @@ func (p *pass) file(name string) bool {
 	return p.paragraphs(name, br)
 }
 
+// skipBOM moves behind a byte order mark.
+func skipBOM(br *bufio.Reader) error {
+	const bom = "\xEF\xBB\xBF"
+	if head, _ := br.Peek(len(bom)); string(head) == bom { // a failed read comes again
+		_, err := br.Discard(len(bom))
+		return err
+	}
+	return nil
+}
+
 // notText tells why a file that begins with head is no text; empty when it may be. In JSON lines, a zero byte is an error of
 // its record.
 func notText(head []byte, jsonl bool) string {
 	switch {
 	case bytes.HasPrefix(head, []byte("\x1F\x8B")):
-		return "is compressed by gzip; hint: unpack it first (gzip -dk)"
+		return "is compressed by gzip twice, or inside another compression; hint: unpack it first (gzip -dk)"
 	case bytes.HasPrefix(head, []byte("\x28\xB5\x2F\xFD")):
-		return "is compressed by zstd; hint: unpack it first (zstd -d)"
+		return "is compressed by zstd twice, or inside another compression; hint: unpack it first (zstd -d)"
 	case bytes.HasPrefix(head, []byte("\xFF\xFE")), bytes.HasPrefix(head, []byte("\xFE\xFF")):
 		return "is UTF-16; hint: convert it first (iconv -f UTF-16 -t UTF-8)"
 	}
@@ -75,7 +89,7 @@ func (p *pass) whole(name string, r io.Reader) bool {
 		return p.bad("%s: document of %d bytes, the limit is %d; hint: take paragraphs or lines as documents, or raise the limit",
 			name, int64(len(text))+more, limit)
 	}
-	return p.emit(Document{text, name, 1})
+	return p.emit(Document{Text: text, Source: name, Line: 1})
 }
 
 // lines reads every line as a document, without its end.
@@ -92,7 +106,7 @@ func (p *pass) lines(name string, br *bufio.Reader) bool {
 			if !p.bad("%s:%d: line of %d bytes, the limit is %d", name, l.number, long, l.max) {
 				return false
 			}
-		case !p.emit(Document{bytes.Clone(trimLineEnd(line)), name, l.number}):
+		case !p.emit(Document{Text: bytes.Clone(trimLineEnd(line)), Source: name, Line: l.number}):
 			return false
 		}
 	}
@@ -114,7 +128,7 @@ func (p *pass) paragraphs(name string, br *bufio.Reader) bool {
 		case n > most:
 			return p.bad("%s:%d: paragraph of %d bytes, the limit is %d", name, first, n, l.max)
 		}
-		return p.emit(Document{paragraph, name, first})
+		return p.emit(Document{Text: paragraph, Source: name, Line: first})
 	}
 	for {
 		line, long, err := l.next()
