@@ -75,7 +75,10 @@ type Activations struct {
 	dhidden           kernels.Buf
 }
 
-type termBuffers struct{ rows, targets, weights kernels.Buf }
+type termBuffers struct {
+	rows, targets, weights kernels.Buf // [R]
+	rule                   ruleBuffers
+}
 
 // NewActivations allocates the buffers of a step; those of the backward pass only when train is set.
 func NewActivations(b kernels.Backend, c Config, capacity Capacity, train bool) *Activations {
@@ -135,7 +138,9 @@ func (a *Activations) allocate(c Config, capacity Capacity, train bool, compute,
 	a.head.allocate(c, capacity, train, compute, master, alloc)
 	a.scalars = alloc(kernels.F64, scalarCount)
 	for range maxTerms {
-		a.terms = append(a.terms, termBuffers{alloc(kernels.I32, capacity.Rows), alloc(kernels.I32, capacity.Rows), alloc(master, capacity.Rows)})
+		t := termBuffers{rows: alloc(kernels.I32, capacity.Rows), targets: alloc(kernels.I32, capacity.Rows), weights: alloc(master, capacity.Rows)}
+		t.rule.allocate(capacity, master, alloc)
+		a.terms = append(a.terms, t)
 	}
 	if train {
 		a.dres, a.din, a.ddelta, a.dhidden = row(C), row(C), row(C), row(C)

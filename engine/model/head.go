@@ -77,27 +77,51 @@ func (a *Activations) backwardHead(w *Weights, in kernels.Buf, n int) {
 	a.b.LinearBackwardInput(h.dh, h.dnorm, t.weight.compute(), kernels.Buf{}, n, c.Width, c.Width, kernels.None, false)
 }
 
+// lossOf is the loss of rows [from,to) of a term, over the logits of these rows.
+func (a *Activations) lossOf(index int, t *objectives.Term, from, to int) kernels.CrossEntropy {
+	h, bufs := &a.head, a.terms[index]
+	return kernels.CrossEntropy{Logits: h.logits, Targets: bufs.targets.Slice(from, to), NLL: h.nll, Loss: h.loss, Hit: h.hit, R: to - from, V: int(a.c.Vocab),
+		Smoothing: t.Options.Smoothing, ZLoss: t.Options.ZLoss, Focal: t.Options.Focal, DFT: t.Options.DFT}
+}
+
 // crossEntropy runs one term over its rows: sums to the scalars, with gradient also to dhidden and the head's weights.
 func (a *Activations) crossEntropy(w *Weights, index int, t *objectives.Term, gradient bool) {
 	c, h, bufs := a.c, &a.head, a.terms[index]
-	for from := 0; from < len(t.Rows); from += h.chunk {
-		to := min(from+h.chunk, len(t.Rows))
+	chunks, inPlace := a.chunks(t)
+	ruled := t.Options.Reweigh.On()
+	if ruled && !inPlace {
+		a.weighAhead(w, index, t)
+	}
+	for from := 0; from < len(t.Rows); {
+		to, first, last := chunks.next(from)
 		n, rows := to-from, bufs.rows.Slice(from, to)
 		a.b.GatherRows(h.h, a.hidden, rows, n, c.Width)
 		in := a.forwardHead(w, n)
-		ce := kernels.CrossEntropy{Logits: h.logits, Targets: bufs.targets.Slice(from, to), NLL: h.nll, Loss: h.loss, Hit: h.hit, R: n, V: int(c.Vocab),
-			Smoothing: t.Options.Smoothing, ZLoss: t.Options.ZLoss, Focal: t.Options.Focal, DFT: t.Options.DFT,
-			Grad: gradient, GradScale: t.Share / t.Den}
-		if len(t.Weights) > 0 {
+		ce := a.lossOf(index, t, from, to)
+		ce.Grad, ce.GradScale = gradient, t.Share/t.Den
+		losses := h.loss
+		switch {
+		case inPlace:
+			ce.Loss, losses = bufs.rule.losses.Slice(from, to), bufs.rule.shares.Slice(from, to)
+		case ruled:
+			ce.Weights, losses = bufs.weights.Slice(from, to), bufs.rule.shares.Slice(from, to)
+		case len(t.Weights) > 0:
 			ce.Weights = bufs.weights.Slice(from, to)
 		}
 		a.b.CrossEntropy(ce)
-		for i, rowValues := range []kernels.Buf{h.loss, h.nll, h.hit} {
+		if inPlace {
+			a.weigh(index, t, first, last)
+			if gradient {
+				a.b.ScaleRows(h.logits, bufs.weights.Slice(from, to), n, int(c.Vocab))
+			}
+		}
+		for i, rowValues := range []kernels.Buf{losses, h.nll, h.hit} {
 			a.b.Sum(a.scalars, scalarTerms+index*scalarsPerTerm+i, rowValues, n, true)
 		}
 		if gradient {
 			a.backwardHead(w, in, n)
 			a.b.ScatterAddRows(a.dhidden, h.dh, rows, n, c.Width)
 		}
+		from = to
 	}
 }

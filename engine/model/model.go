@@ -45,6 +45,7 @@ func (a *Activations) Load(p *objectives.Plan, step Step) error {
 		a.b.Upload(a.terms[i].rows, t.Rows)
 		a.b.Upload(a.terms[i].targets, t.Targets)
 		a.b.Upload(a.terms[i].weights, t.Weights)
+		a.terms[i].rule.load(a.b, t)
 	}
 	return nil
 }
