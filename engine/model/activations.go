@@ -28,8 +28,10 @@ const (
 	siteAttention = iota // probabilities
 	siteAttentionOut
 	siteMLPOut
+	siteRelative         // table of relative positions
 	sitesPerBlock        = 4
 	siteEmbed     uint16 = 0xFFFF
+	siteHead      uint16 = 0xFFFE // minus the number of the classification head
 )
 
 // blockActivations are what one block keeps for its backward pass.
@@ -40,20 +42,27 @@ type blockActivations struct {
 	mean2, rstd2      kernels.Buf
 	qkv, heads, lse   kernels.Buf // [N,(H+2K)D], [N,HD], [H,N]
 	upPre, upAct, out kernels.Buf // [N,F] or [N,2F] before, [N,F] after the activation; [N,C] of post-norm blocks
+	attnOut, midNorm  kernels.Buf // normformer: [N,C] input of the norm behind attention, [N,F] output of that in the MLP
+	mean3, rstd3      kernels.Buf
+	mean4, rstd4      kernels.Buf
+	distances         kernels.Buf // relative: [P,(H+K)D] the table as queries and keys
 }
 
 // Activations are the buffers of one step of a model on one backend, apart from its weights. Forward, Loss and Backward
 // must follow Load in this order.
 type Activations struct {
-	b      kernels.Backend
-	c      Config
-	cap    Capacity
-	train  bool
-	step   Step
-	plan   *objectives.Plan
-	n      int // live tokens
-	hidden kernels.Buf
-	cached *Decoder // set: attention goes through its cache
+	b       kernels.Backend
+	c       Config
+	cap     Capacity
+	train   bool
+	step    Step
+	plan    *objectives.Plan
+	n       int // live tokens
+	hidden  kernels.Buf
+	cached  *Decoder          // set: attention goes through its cache
+	narrow  []kernels.Segment // the plan's segments as local layers see them
+	shifted []int32           // positions behind the table's offset
+	rel     relativeActivations
 
 	ids, pos kernels.Buf // int32 [N], [N,2]
 	embed    kernels.Buf // [N,C]
@@ -66,6 +75,7 @@ type Activations struct {
 	delta    kernels.Buf // [N,C] output of the sub-layer at hand
 
 	head    headActivations
+	headOf  []int       // by term: index into Weights.heads
 	scalars kernels.Buf // float64: results of the step, see Results
 	terms   []termBuffers
 
@@ -84,6 +94,9 @@ type termBuffers struct {
 func NewActivations(b kernels.Backend, c Config, capacity Capacity, train bool) *Activations {
 	a := &Activations{b: b}
 	a.allocate(c, capacity, train, b.Info().Compute, b.Info().Master, b.Alloc)
+	if c.relative() {
+		a.rel.upload(b, c)
+	}
 	return a
 }
 
@@ -111,7 +124,7 @@ func (a *Activations) allocate(c Config, capacity Capacity, train bool, compute,
 	if c.EmbedNorm == on {
 		a.embedSum, a.em, a.er = row(C), stat(), stat()
 	}
-	if c.Placement == "pre" {
+	if c.preNorm() {
 		a.last, a.final, a.fm, a.fr = row(C), row(C), stat(), stat()
 	}
 	up := c.FF
@@ -125,7 +138,7 @@ func (a *Activations) allocate(c Config, capacity Capacity, train bool, compute,
 	for range layers {
 		var l blockActivations
 		l.attnSum, l.mlpSum, l.mlpIn = row(C), row(C), row(C)
-		if c.Placement == "pre" {
+		if c.preNorm() {
 			l.attnIn = row(C)
 		} else {
 			l.out = row(C)
@@ -133,10 +146,21 @@ func (a *Activations) allocate(c Config, capacity Capacity, train bool, compute,
 		l.mean1, l.rstd1, l.mean2, l.rstd2 = stat(), stat(), stat(), stat()
 		l.qkv, l.heads, l.lse = row(c.qkvWidth()), row(C), alloc(master, c.Heads*N)
 		l.upPre, l.upAct = row(up), row(c.FF)
+		if c.normFormer() {
+			l.attnOut, l.midNorm = row(C), row(c.FF)
+			l.mean3, l.rstd3, l.mean4, l.rstd4 = stat(), stat(), stat(), stat()
+		}
+		if c.relative() {
+			l.distances = alloc(compute, c.relativeRows()*c.relativeWidth())
+		}
 		a.blocks = append(a.blocks, l)
+	}
+	if c.relative() {
+		a.rel.allocate(c, train, compute, master, alloc)
 	}
 	a.head.allocate(c, capacity, train, compute, master, alloc)
 	a.scalars = alloc(kernels.F64, scalarCount)
+	a.headOf = make([]int, maxTerms)
 	for range maxTerms {
 		t := termBuffers{rows: alloc(kernels.I32, capacity.Rows), targets: alloc(kernels.I32, capacity.Rows), weights: alloc(master, capacity.Rows)}
 		t.rule.allocate(capacity, master, alloc)

@@ -2,38 +2,90 @@ package model
 
 import "palimpsest/kernels"
 
-// The attention sub-layer: projection to queries, keys and values, rotation, attention inside segments, projection back.
+// The attention sub-layer: projection to queries, keys and values, rotation, attention inside segments, projection back,
+// in NormFormer a norm.
 
 // forwardAttention reads in [n,C] and writes out [n,C].
-func (a *Activations) forwardAttention(w *blockWeights, l *blockActivations, layer int, rope, in, out kernels.Buf) {
-	c, n := a.c, a.n
-	a.b.Linear(l.qkv, in, w.qkv.weight.compute(), w.qkv.bias.compute(), kernels.Buf{}, n, c.Width, c.qkvWidth(), kernels.None)
-	a.rotate(l.qkv, rope, false)
+func (a *Activations) forwardAttention(w *Weights, l *blockActivations, layer int, in, out kernels.Buf) {
+	b, c, n := &w.blocks[layer], a.c, a.n
+	a.b.Linear(l.qkv, in, b.qkv.weight.compute(), b.qkv.bias.compute(), kernels.Buf{}, n, c.Width, c.qkvWidth(), kernels.None)
+	a.rotate(l.qkv, w.rope(layer), false)
+	if c.relative() {
+		a.forwardDistances(b, l, layer)
+	}
 	heads := l.heads
 	if a.cached != nil {
 		heads = a.cached.attention(layer, l)
 	} else {
-		a.b.Attention(kernels.Attention{Out: l.heads, LSE: l.lse, QKV: l.qkv, Segments: a.plan.Segments, Rows: n,
+		a.attend(l, layer, kernels.Attention{Out: l.heads, LSE: l.lse, QKV: l.qkv, Segments: a.segments(layer), Rows: n,
 			H: c.Heads, K: c.KVHeads, D: c.headWidth(), Drop: a.step.drop(site(layer, siteAttention))})
 	}
-	a.b.Linear(out, heads, w.proj.weight.compute(), w.proj.bias.compute(), kernels.Buf{}, n, c.Width, c.Width, kernels.None)
+	projected := out
+	if c.normFormer() {
+		projected = l.attnOut
+	}
+	a.b.Linear(projected, heads, b.proj.weight.compute(), b.proj.bias.compute(), kernels.Buf{}, n, c.Width, c.Width, kernels.None)
+	if c.normFormer() {
+		a.innerNorm(b.outNorm, out, l.attnOut, l.mean3, l.rstd3, n, c.Width)
+	}
+}
+
+// attend runs attention, in models with relative positions the one that is not fused.
+func (a *Activations) attend(l *blockActivations, layer int, at kernels.Attention) {
+	if !a.c.relative() {
+		a.b.Attention(at)
+		return
+	}
+	a.b.RelativeAttention(kernels.RelativeAttention{Out: at.Out, QKV: at.QKV, Table: l.distances, Index: a.rel.index, Segments: at.Segments, Rows: at.Rows,
+		H: at.H, K: at.K, D: at.D, Buckets: a.c.relativeRows(), Span: a.c.Context, From: at.From, Drop: at.Drop})
 }
 
 // backwardAttention takes dout, the gradient of the sub-layer's output, and writes the gradient of its input to din, or adds it.
-func (a *Activations) backwardAttention(w *blockWeights, l *blockActivations, layer int, rope, in, dout, din kernels.Buf, add bool) {
-	c, n := a.c, a.n
-	a.b.LinearBackwardWeight(w.proj.weight.grad(), w.proj.bias.grad(), dout, l.heads, n, c.Width, c.Width)
-	a.b.LinearBackwardInput(a.dheads, dout, w.proj.weight.compute(), kernels.Buf{}, n, c.Width, c.Width, kernels.None, false)
-	a.b.AttentionBackward(kernels.AttentionBackward{DQKV: a.dqkv, DOut: a.dheads, Out: l.heads, LSE: l.lse, QKV: l.qkv, Segments: a.plan.Segments, Rows: n,
-		H: c.Heads, K: c.KVHeads, D: c.headWidth(), Drop: a.step.drop(site(layer, siteAttention))})
-	a.rotate(a.dqkv, rope, true)
-	a.b.LinearBackwardWeight(w.qkv.weight.grad(), w.qkv.bias.grad(), a.dqkv, in, n, c.Width, c.qkvWidth())
-	a.b.LinearBackwardInput(din, a.dqkv, w.qkv.weight.compute(), kernels.Buf{}, n, c.Width, c.qkvWidth(), kernels.None, add)
+func (a *Activations) backwardAttention(w *Weights, l *blockActivations, layer int, in, dout, din kernels.Buf, add bool) {
+	b, c, n := &w.blocks[layer], a.c, a.n
+	if c.normFormer() {
+		a.innerNormBackward(b.outNorm, a.ddelta, dout, l.attnOut, l.mean3, l.rstd3, n, c.Width)
+		dout = a.ddelta
+	}
+	a.b.LinearBackwardWeight(b.proj.weight.grad(), b.proj.bias.grad(), dout, l.heads, n, c.Width, c.Width)
+	a.b.LinearBackwardInput(a.dheads, dout, b.proj.weight.compute(), kernels.Buf{}, n, c.Width, c.Width, kernels.None, false)
+	drop := a.step.drop(site(layer, siteAttention))
+	if c.relative() {
+		a.b.RelativeAttentionBackward(kernels.RelativeAttentionBackward{DQKV: a.dqkv, DTable: a.rel.ddistances, DOut: a.dheads, QKV: l.qkv, Table: l.distances,
+			Index: a.rel.index, Segments: a.segments(layer), Rows: n, H: c.Heads, K: c.KVHeads, D: c.headWidth(), Buckets: c.relativeRows(), Span: c.Context, Drop: drop})
+		a.backwardDistances(b, layer)
+	} else {
+		a.b.AttentionBackward(kernels.AttentionBackward{DQKV: a.dqkv, DOut: a.dheads, Out: l.heads, LSE: l.lse, QKV: l.qkv, Segments: a.segments(layer), Rows: n,
+			H: c.Heads, K: c.KVHeads, D: c.headWidth(), Drop: drop})
+	}
+	a.rotate(a.dqkv, w.rope(layer), true)
+	a.b.LinearBackwardWeight(b.qkv.weight.grad(), b.qkv.bias.grad(), a.dqkv, in, n, c.Width, c.qkvWidth())
+	a.b.LinearBackwardInput(din, a.dqkv, b.qkv.weight.compute(), kernels.Buf{}, n, c.Width, c.qkvWidth(), kernels.None, add)
 }
 
 // rotate turns the query and key heads of qkv by their positions, where the model has rotary ones.
 func (a *Activations) rotate(qkv, table kernels.Buf, inverse bool) {
-	if c := a.c; c.Positions == "rope" {
-		a.b.Rope(kernels.Rope{X: qkv, Pos: a.pos, Table: table, N: a.n, LD: c.qkvWidth(), Heads: c.Heads + c.KVHeads, D: c.headWidth(), Axes: 1, Inverse: inverse})
+	if c := a.c; c.axes() > 0 {
+		a.b.Rope(kernels.Rope{X: qkv, Pos: a.pos, Table: table, N: a.n, LD: c.qkvWidth(), Heads: c.Heads + c.KVHeads, D: c.headWidth(), Axes: c.axes(), Inverse: inverse})
 	}
+}
+
+// segments are those of the plan, in local layers with the window.
+func (a *Activations) segments(layer int) []kernels.Segment {
+	if a.c.local(layer) {
+		return a.narrow
+	}
+	return a.plan.Segments
+}
+
+// narrowed appends segments, limited to the window of local layers, to list.
+func (c Config) narrowed(list, segments []kernels.Segment) []kernels.Segment {
+	half := int32(c.Attention.Window / 2)
+	for _, s := range segments {
+		if s.Window == 0 || s.Window > half {
+			s.Window = half
+		}
+		list = append(list, s)
+	}
+	return list
 }

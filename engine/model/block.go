@@ -4,7 +4,9 @@ import "palimpsest/kernels"
 
 // A block is attention and MLP with their residual sums and norms. In pre-norm models a sub-layer reads the norm of the
 // residual stream; its sum with the stream is fused with the next norm, so the stream is written once a sub-layer. In
-// post-norm models the norm follows the sum and its output is the stream.
+// post-norm models the norm follows the sum and its output is the stream. NormFormer (arXiv 2110.09456, here without its
+// scales of heads and residuals, as in LTG-BERT) is pre-norm with a norm behind attention's projection and another one
+// behind the activation of the MLP.
 
 // addNorm is sum = x + dropout(delta), y = norm(sum). Delta absent: y = norm(x).
 func (a *Activations) addNorm(w norm, y, sum, x, delta, mean, rstd kernels.Buf, drop kernels.Drop) {
@@ -18,6 +20,18 @@ func (a *Activations) addNorm(w norm, y, sum, x, delta, mean, rstd kernels.Buf, 
 func (a *Activations) normBackward(w norm, dsum, dy, sum, mean, rstd kernels.Buf, add bool) {
 	a.b.NormBackward(kernels.NormBackward{DSum: dsum, DGain: w.gain.grad(), DBias: w.bias.grad(), DY: dy, Sum: sum, Gain: w.gain.master(), Mean: mean, Rstd: rstd,
 		N: a.n, C: a.c.Width, Kind: a.c.normKind(), Add: add})
+}
+
+// innerNorm is y = norm(x) on n rows of some width, within a sub-layer.
+func (a *Activations) innerNorm(w norm, y, x, mean, rstd kernels.Buf, n, width int) {
+	a.b.AddNorm(kernels.AddNorm{Y: y, X: x, Gain: w.gain.master(), Bias: w.bias.master(), Mean: mean, Rstd: rstd,
+		N: n, C: width, Kind: a.c.normKind(), Eps: float32(a.c.NormEps)})
+}
+
+// innerNormBackward writes the gradient of x to dx, which may be dy.
+func (a *Activations) innerNormBackward(w norm, dx, dy, x, mean, rstd kernels.Buf, n, width int) {
+	a.b.NormBackward(kernels.NormBackward{DSum: dx, DGain: w.gain.grad(), DBias: w.bias.grad(), DY: dy, Sum: x, Gain: w.gain.master(),
+		Mean: mean, Rstd: rstd, N: n, C: width, Kind: a.c.normKind()})
 }
 
 // dropped returns the gradient of a sub-layer's output from that of the residual sum: itself, or a masked copy.
@@ -36,12 +50,16 @@ func (a *Activations) forwardPre(w *Weights, x kernels.Buf) kernels.Buf {
 	stream, delta, drop := x, kernels.Buf{}, kernels.Drop{}
 	for i := range w.blocks {
 		b, l := &w.blocks[i], a.block(i)
-		a.addNorm(b.attnNorm, l.attnIn, l.attnSum, stream, delta, l.mean1, l.rstd1, drop)
+		in := stream // of the first attention, where it has no norm
+		if a.c.normed(i) {
+			a.addNorm(b.attnNorm, l.attnIn, l.attnSum, stream, delta, l.mean1, l.rstd1, drop)
+			in = l.attnIn
+		}
 		if !delta.Absent() {
 			stream = l.attnSum
 		}
 		delta, drop = a.delta, a.step.drop(site(i, siteAttentionOut))
-		a.forwardAttention(b, l, i, w.ropeTable, l.attnIn, delta)
+		a.forwardAttention(w, l, i, in, delta)
 		a.addNorm(b.mlpNorm, l.mlpIn, l.mlpSum, stream, delta, l.mean2, l.rstd2, drop)
 		stream, drop = l.mlpSum, a.step.drop(site(i, siteMLPOut))
 		a.forwardMLP(b, l, l.mlpIn, delta)
@@ -57,7 +75,12 @@ func (a *Activations) backwardPre(w *Weights, dhidden kernels.Buf) kernels.Buf {
 		b, l := &w.blocks[i], a.block(i)
 		a.backwardMLP(b, l, l.mlpIn, a.dropped(a.dres, a.step.drop(site(i, siteMLPOut))), a.din, false)
 		a.normBackward(b.mlpNorm, a.dres, a.din, l.mlpSum, l.mean2, l.rstd2, true)
-		a.backwardAttention(b, l, i, w.ropeTable, l.attnIn, a.dropped(a.dres, a.step.drop(site(i, siteAttentionOut))), a.din, false)
+		dout := a.dropped(a.dres, a.step.drop(site(i, siteAttentionOut)))
+		if !a.c.normed(i) {
+			a.backwardAttention(w, l, i, a.streamAfter(i), dout, a.dres, true)
+			continue
+		}
+		a.backwardAttention(w, l, i, l.attnIn, dout, a.din, false)
 		a.normBackward(b.attnNorm, a.dres, a.din, a.streamAfter(i), l.mean1, l.rstd1, true)
 	}
 	return a.dres
@@ -78,7 +101,7 @@ func (a *Activations) streamAfter(n int) kernels.Buf {
 func (a *Activations) forwardPost(w *Weights, x kernels.Buf) kernels.Buf {
 	for i := range w.blocks {
 		b, l := &w.blocks[i], a.block(i)
-		a.forwardAttention(b, l, i, w.ropeTable, x, a.delta)
+		a.forwardAttention(w, l, i, x, a.delta)
 		a.addNorm(b.attnNorm, l.mlpIn, l.attnSum, x, a.delta, l.mean1, l.rstd1, a.step.drop(site(i, siteAttentionOut)))
 		a.forwardMLP(b, l, l.mlpIn, a.delta)
 		a.addNorm(b.mlpNorm, l.out, l.mlpSum, l.mlpIn, a.delta, l.mean2, l.rstd2, a.step.drop(site(i, siteMLPOut)))
@@ -99,7 +122,7 @@ func (a *Activations) backwardPost(w *Weights, dhidden kernels.Buf) kernels.Buf 
 		a.normBackward(b.mlpNorm, dsum, dx, l.mlpSum, l.mean2, l.rstd2, false)
 		a.backwardMLP(b, l, l.mlpIn, a.dropped(dsum, a.step.drop(site(i, siteMLPOut))), dsum, true)
 		a.normBackward(b.attnNorm, a.din, dsum, l.attnSum, l.mean1, l.rstd1, false)
-		a.backwardAttention(b, l, i, w.ropeTable, in, a.dropped(a.din, a.step.drop(site(i, siteAttentionOut))), a.din, true)
+		a.backwardAttention(w, l, i, in, a.dropped(a.din, a.step.drop(site(i, siteAttentionOut))), a.din, true)
 		dx = a.din
 	}
 	return dx

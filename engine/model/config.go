@@ -4,11 +4,10 @@ package model
 
 import (
 	"fmt"
-	"math"
 	"strconv"
 	"strings"
 
-	"palimpsest/kernels"
+	"palimpsest/objectives"
 )
 
 // Config describes a transformer. Keys left at zero take the preset's value, then the default that Resolve names.
@@ -23,17 +22,36 @@ type Config struct {
 	Context   int     `yaml:"context" min:"0" doc:"longest segment: rows of the position table"`
 	Norm      string  `yaml:"norm" enum:",layernorm,rmsnorm" doc:"kind of norm"`
 	NormEps   float64 `yaml:"norm_eps" min:"0" doc:"added to the variance"`
-	Placement string  `yaml:"placement" enum:",pre,post" doc:"norm before each sub-layer or after its residual sum"`
-	Positions string  `yaml:"positions" enum:",learned,rope,none" doc:"how a token knows its place"`
-	RopeBase  float64 `yaml:"rope_base" min:"0" doc:"base of the rotary frequencies"`
-	MLP       string  `yaml:"mlp" enum:",gelu,gelu_tanh,swiglu,geglu" doc:"feed-forward block"`
+	Affine    Flag    `yaml:"affine" doc:"norms have a scale and a shift; false leaves them to normformer's norm behind attention and to the table of relative positions (LTG-BERT)"`
+	Placement string  `yaml:"placement" enum:",pre,post,normformer" doc:"norm before each sub-layer or after its residual sum; normformer: before, behind attention's projection, and behind the MLP's activation"`
+	FirstNorm Flag    `yaml:"first_norm" doc:"false: the first attention reads the embedding's norm without one of its own (ModernBERT)"`
+
+	Positions      string    `yaml:"positions" enum:",learned,rope,rope2d,relative,none" doc:"how a token knows its place; rope2d: two axes (ExLM), relative: log-bucketed distances (LTG-BERT)"`
+	PositionOffset int       `yaml:"position_offset" min:"0" doc:"first row of the table of learned positions that is used (RoBERTa: 2)"`
+	RopeBase       float64   `yaml:"rope_base" min:"0" doc:"base of the rotary frequencies"`
+	Buckets        int       `yaml:"buckets" min:"0" doc:"buckets of distances on either side (relative); 0 means 32"`
+	Attention      Attention `yaml:"attention" doc:"local and global layers"`
+
+	MLP       string  `yaml:"mlp" enum:",gelu,gelu_tanh,swiglu,geglu,geglu_tanh" doc:"feed-forward block"`
 	Bias      Flag    `yaml:"bias" doc:"biases of linear layers (and of LayerNorm)"`
+	MLPBias   Flag    `yaml:"mlp_bias" doc:"biases of the feed-forward block; open: as bias"`
 	Tied      Flag    `yaml:"tied" doc:"LM head shares the token embedding"`
 	EmbedNorm Flag    `yaml:"embed_norm" doc:"a norm right after the embedding (BERT)"`
 	Types     int     `yaml:"types" min:"0" doc:"rows of the token-type table (BERT: 2); row 0 is used"`
 	Transform Flag    `yaml:"transform" doc:"LM head begins with dense, activation, norm (BERT)"`
+	HeadAct   string  `yaml:"head_activation" enum:",gelu,gelu_tanh,silu" doc:"activation of the transform; open: the MLP's"`
 	HeadBias  Flag    `yaml:"head_bias" doc:"LM head has a bias over the vocabulary"`
 	InitStd   float64 `yaml:"init_std" min:"0" doc:"standard deviation of initial weights; the two projections into the residual get it divided by sqrt(2 L) in pre-norm models"`
+	InitScale string  `yaml:"init_scale" enum:",residual,depth,none" doc:"residual: as said at init_std; depth: MLP weights of layer i from 0 times sqrt(1/(2(1+i))) (LTG-BERT); none; open: residual in pre-norm models"`
+
+	Classifiers []objectives.Head `yaml:"classifiers,omitempty" doc:"classification heads beside the LM head: name, kind (sequence or token), classes"`
+}
+
+// Attention makes some layers local (ModernBERT, arXiv 2412.13663; Longformer, arXiv 2004.05150).
+type Attention struct {
+	Window      int     `yaml:"window" min:"0" doc:"a local layer's token sees half of this on either side; 0: all layers are global"`
+	GlobalEvery int     `yaml:"global_every" min:"0" doc:"layers 0, n, 2n, ... are global; 0: none"`
+	LocalBase   float64 `yaml:"local_base" min:"0" doc:"rope_base of local layers; 0: the same"`
 }
 
 // AutoInt is a positive number, or 0 written as "auto".
@@ -88,6 +106,9 @@ func (c Config) Resolve(vocab int) (Config, []error) {
 	if c.KVHeads == 0 {
 		c.KVHeads = c.Heads
 	}
+	if c.Positions == "relative" && c.Buckets == 0 {
+		c.Buckets = 32
+	}
 	if c.FF == 0 {
 		c.FF = 4 * c.Width
 		if c.gated() {
@@ -104,6 +125,8 @@ func (c Config) Resolve(vocab int) (Config, []error) {
 		bad("heads: width %d is not a multiple of %d heads", c.Width, c.Heads)
 	} else if d := c.Width / c.Heads; c.Positions == "rope" && d%2 != 0 {
 		bad("heads: rotary positions need an even head width, not %d", d)
+	} else if c.Positions == "rope2d" && d%4 != 0 {
+		bad("heads: rotary positions on two axes need a head width that is a multiple of 4, not %d", d)
 	}
 	if c.Heads%c.KVHeads != 0 {
 		bad("kv_heads: %d heads are not a multiple of %d", c.Heads, c.KVHeads)
@@ -118,6 +141,8 @@ func (c Config) Resolve(vocab int) (Config, []error) {
 			bad("%s: %d is over the limit of %d", size.key, size.value, size.limit)
 		}
 	}
+	c.checkPositions(bad)
+	c.checkClassifiers(bad)
 	return c, problems
 }
 
@@ -132,17 +157,27 @@ func merge(c, base Config) Config {
 	pick(&c.Context, base.Context)
 	pick(&c.Norm, base.Norm)
 	pick(&c.NormEps, base.NormEps)
+	pick(&c.Affine, base.Affine)
 	pick(&c.Placement, base.Placement)
+	pick(&c.FirstNorm, base.FirstNorm)
 	pick(&c.Positions, base.Positions)
+	pick(&c.PositionOffset, base.PositionOffset)
 	pick(&c.RopeBase, base.RopeBase)
+	pick(&c.Buckets, base.Buckets)
+	pick(&c.Attention.Window, base.Attention.Window)
+	pick(&c.Attention.GlobalEvery, base.Attention.GlobalEvery)
+	pick(&c.Attention.LocalBase, base.Attention.LocalBase)
 	pick(&c.MLP, base.MLP)
 	pick(&c.Bias, base.Bias)
+	pick(&c.MLPBias, base.MLPBias)
 	pick(&c.Tied, base.Tied)
 	pick(&c.EmbedNorm, base.EmbedNorm)
 	pick(&c.Types, base.Types)
 	pick(&c.Transform, base.Transform)
+	pick(&c.HeadAct, base.HeadAct)
 	pick(&c.HeadBias, base.HeadBias)
 	pick(&c.InitStd, base.InitStd)
+	pick(&c.InitScale, base.InitScale)
 	return c
 }
 
@@ -179,35 +214,3 @@ func (f *Flag) UnmarshalScalar(s string) error {
 
 // String is the inverse of UnmarshalScalar.
 func (f Flag) String() string { return [...]string{open: "", on: "true", off: "false"}[f] }
-
-func (c Config) headWidth() int { return c.Width / c.Heads }
-func (c Config) qkvWidth() int  { return (c.Heads + 2*c.KVHeads) * c.headWidth() }
-func (c Config) gated() bool    { return c.MLP == "swiglu" || c.MLP == "geglu" }
-func (c Config) bias() bool     { return c.Bias == on }
-
-func (c Config) normKind() kernels.NormKind {
-	if c.Norm == "rmsnorm" {
-		return kernels.RMSNorm
-	}
-	return kernels.LayerNorm
-}
-
-// activation is the non-linearity of the MLP.
-func (c Config) activation() kernels.Activation {
-	switch c.MLP {
-	case "gelu_tanh":
-		return kernels.GELUTanh
-	case "swiglu":
-		return kernels.SiLU
-	}
-	return kernels.GELUErf
-}
-
-// residualStd is the initial standard deviation of the projections that write into the residual stream: pre-norm models
-// scale it down with depth so that the stream's variance stays put (GPT-2).
-func (c Config) residualStd() float64 {
-	if c.Placement == "post" {
-		return c.InitStd
-	}
-	return c.InitStd / math.Sqrt(2*float64(max(1, c.Layers)))
-}

@@ -17,6 +17,7 @@ type Decoder struct {
 	n       int
 	logits  []float32
 	segment []kernels.Segment
+	narrow  []kernels.Segment // of local layers
 }
 
 // NewDecoder allocates a cache for the whole context. prompt bounds the tokens of one call of Extend.
@@ -49,11 +50,14 @@ func (d *Decoder) Extend(tokens []int32) ([]float32, error) {
 	}
 	a.n, a.step = n, Step{}
 	d.b.Upload(a.ids, tokens)
-	d.b.Upload(a.pos, pos)
+	a.uploadPositions(pos)
 	d.segment = []kernels.Segment{{Start: 0, End: int32(d.n + n), Mask: kernels.Causal}}
+	if c.Attention.Window > 0 {
+		d.narrow = c.narrowed(d.narrow[:0], d.segment)
+	}
 	a.cached = d
 	x := a.forwardEmbed(d.w)
-	if c.Placement == "pre" {
+	if c.preNorm() {
 		a.hidden = a.forwardPre(d.w, x)
 	} else {
 		a.hidden = a.forwardPost(d.w, x)
@@ -68,7 +72,11 @@ func (d *Decoder) attention(layer int, l *blockActivations) (heads kernels.Buf) 
 	a, c := d.a, d.w.Config
 	width, from, to := c.qkvWidth(), d.n, d.n+a.n
 	d.b.Copy(d.caches[layer].Slice(from*width, to*width), l.qkv.Slice(0, a.n*width))
-	d.b.Attention(kernels.Attention{Out: d.heads.Slice(0, to*c.Width), QKV: d.caches[layer].Slice(0, to*width), Segments: d.segment, Rows: to,
+	segments := d.segment
+	if c.local(layer) {
+		segments = d.narrow
+	}
+	a.attend(l, layer, kernels.Attention{Out: d.heads.Slice(0, to*c.Width), QKV: d.caches[layer].Slice(0, to*width), Segments: segments, Rows: to,
 		H: c.Heads, K: c.KVHeads, D: c.headWidth(), From: from})
 	return d.heads.Slice(from*c.Width, to*c.Width)
 }

@@ -10,6 +10,9 @@ func (a *Activations) forwardEmbed(w *Weights) kernels.Buf {
 	if c.EmbedNorm == on {
 		sum = a.embedSum
 	}
+	if c.relative() {
+		a.forwardRelative(w)
+	}
 	a.b.Embed(sum, a.ids, a.pos, w.tokens.compute(), w.positions.compute(), w.types.compute(), n, c.Width)
 	if c.EmbedNorm == on {
 		a.b.AddNorm(kernels.AddNorm{Y: x, X: sum, Gain: w.embedNorm.gain.master(), Bias: w.embedNorm.bias.master(),
@@ -26,6 +29,9 @@ func (a *Activations) backwardEmbed(w *Weights, dx kernels.Buf) {
 	if c.EmbedNorm == on {
 		a.b.NormBackward(kernels.NormBackward{DSum: dx, DY: dx, Sum: a.embedSum, Gain: w.embedNorm.gain.master(),
 			DGain: w.embedNorm.gain.grad(), DBias: w.embedNorm.bias.grad(), Mean: a.em, Rstd: a.er, N: n, C: c.Width, Kind: c.normKind()})
+	}
+	if c.relative() {
+		a.backwardRelative(w)
 	}
 	a.b.EmbedBackward(w.tokens.grad(), w.positions.grad(), w.types.grad(), dx, a.ids, a.pos, n, c.Width)
 }

@@ -2,10 +2,11 @@ package model
 
 import (
 	"palimpsest/kernels"
+	"palimpsest/kernels/philox"
 	"palimpsest/objectives"
 )
 
-// The LM head: only rows that bear a loss reach it. They are gathered chunk by chunk; a chunk's logits are made, turned
+// The heads: only rows that bear a loss reach it. They are gathered chunk by chunk; a chunk's logits are made, turned
 // into loss and gradient in place, and used for both gradient products before the next chunk, so that the whole [R,V]
 // never exists.
 
@@ -26,67 +27,95 @@ type headActivations struct {
 	dnorm          kernels.Buf // [chunk,C]
 }
 
+// widestHead returns the classes of the widest head, and whether any has a transform.
+func (c Config) widestHead() (classes int, transform bool) {
+	classes, transform = int(c.Vocab), c.Transform == on
+	for _, h := range c.Classifiers {
+		classes, transform = max(classes, h.Classes), transform || h.Kind == "sequence"
+	}
+	return classes, transform
+}
+
 func (h *headActivations) allocate(c Config, capacity Capacity, train bool, compute, master kernels.DType, alloc func(kernels.DType, int) kernels.Buf) {
-	h.chunk = chunkRows(int(c.Vocab), max(1, capacity.Rows))
+	classes, transform := c.widestHead()
+	h.chunk = chunkRows(classes, max(1, capacity.Rows))
 	row := func(width int) kernels.Buf { return alloc(compute, h.chunk*width) }
 	stat := func() kernels.Buf { return alloc(master, h.chunk) }
-	h.h, h.logits = row(c.Width), row(int(c.Vocab))
+	h.h, h.logits = row(c.Width), row(classes)
 	h.nll, h.loss, h.hit = stat(), stat(), stat()
-	if c.Transform == on {
+	if transform {
 		h.pre, h.act, h.norm, h.mean, h.rstd = row(c.Width), row(c.Width), row(c.Width), stat(), stat()
 	}
 	if train {
 		h.dh = row(c.Width)
-		if c.Transform == on {
+		if transform {
 			h.dnorm = row(c.Width)
 		}
 	}
 }
 
-// forwardHead computes the logits of n gathered rows, which are the input of the vocabulary's product that it returns.
-func (a *Activations) forwardHead(w *Weights, n int) (in kernels.Buf) {
-	c, h := a.c, &a.head
+// forwardHead computes the logits of n gathered rows, which are the input of the last product that it returns. Dropout
+// applies to that input.
+func (a *Activations) forwardHead(w *Weights, index, n int, drop kernels.Drop) (in kernels.Buf) {
+	c, h, head := a.c, &a.head, &w.heads[index]
 	in = h.h
-	if c.Transform == on {
-		t := w.lm.transform
-		a.b.Linear(h.act, in, t.weight.compute(), t.bias.compute(), h.pre, n, c.Width, c.Width, c.activation())
-		tn := w.lm.transformNorm
-		a.b.AddNorm(kernels.AddNorm{Y: h.norm, X: h.act, Gain: tn.gain.master(), Bias: tn.bias.master(), Mean: h.mean, Rstd: h.rstd,
-			N: n, C: c.Width, Kind: c.normKind(), Eps: float32(c.NormEps)})
+	if t := head.transform; t.weight != nil {
+		a.b.Linear(h.act, in, t.weight.compute(), t.bias.compute(), h.pre, n, c.Width, c.Width, head.act)
+		a.innerNorm(head.transformNorm, h.norm, h.act, h.mean, h.rstd, n, c.Width)
 		in = h.norm
 	}
-	l := w.lm.logits
-	a.b.Linear(h.logits, in, l.weight.compute(), l.bias.compute(), kernels.Buf{}, n, c.Width, int(c.Vocab), kernels.None)
+	if drop.P > 0 {
+		a.b.Dropout(in, in, n, c.Width, drop)
+	}
+	l := head.logits
+	a.b.Linear(h.logits, in, l.weight.compute(), l.bias.compute(), kernels.Buf{}, n, c.Width, head.classes, kernels.None)
 	return in
 }
 
 // backwardHead turns the gradient of n rows of logits into that of the gathered rows, in h.dh.
-func (a *Activations) backwardHead(w *Weights, in kernels.Buf, n int) {
-	c, h, l := a.c, &a.head, w.lm.logits
-	a.b.LinearBackwardWeight(l.weight.grad(), l.bias.grad(), h.logits, in, n, c.Width, int(c.Vocab))
-	if c.Transform != on {
-		a.b.LinearBackwardInput(h.dh, h.logits, l.weight.compute(), kernels.Buf{}, n, c.Width, int(c.Vocab), kernels.None, false)
+func (a *Activations) backwardHead(w *Weights, index int, in kernels.Buf, n int, drop kernels.Drop) {
+	c, h, head := a.c, &a.head, &w.heads[index]
+	l, t, din := head.logits, head.transform, h.dh
+	if t.weight != nil {
+		din = h.dnorm
+	}
+	a.b.LinearBackwardWeight(l.weight.grad(), l.bias.grad(), h.logits, in, n, c.Width, head.classes)
+	a.b.LinearBackwardInput(din, h.logits, l.weight.compute(), kernels.Buf{}, n, c.Width, head.classes, kernels.None, false)
+	if drop.P > 0 {
+		a.b.Dropout(din, din, n, c.Width, drop)
+	}
+	if t.weight == nil {
 		return
 	}
-	t, tn := w.lm.transform, w.lm.transformNorm
-	a.b.LinearBackwardInput(h.dnorm, h.logits, l.weight.compute(), kernels.Buf{}, n, c.Width, int(c.Vocab), kernels.None, false)
-	a.b.NormBackward(kernels.NormBackward{DSum: h.dnorm, DGain: tn.gain.grad(), DBias: tn.bias.grad(), DY: h.dnorm, Sum: h.act, Gain: tn.gain.master(),
-		Mean: h.mean, Rstd: h.rstd, N: n, C: c.Width, Kind: c.normKind()})
-	a.b.ActivationBackward(h.dnorm, h.dnorm, h.pre, n*c.Width, c.activation())
+	a.innerNormBackward(head.transformNorm, h.dnorm, h.dnorm, h.act, h.mean, h.rstd, n, c.Width)
+	a.b.ActivationBackward(h.dnorm, h.dnorm, h.pre, n*c.Width, head.act)
 	a.b.LinearBackwardWeight(t.weight.grad(), t.bias.grad(), h.dnorm, h.h, n, c.Width, c.Width)
 	a.b.LinearBackwardInput(h.dh, h.dnorm, t.weight.compute(), kernels.Buf{}, n, c.Width, c.Width, kernels.None, false)
 }
 
-// lossOf is the loss of rows [from,to) of a term, over the logits of these rows.
-func (a *Activations) lossOf(index int, t *objectives.Term, from, to int) kernels.CrossEntropy {
-	h, bufs := &a.head, a.terms[index]
-	return kernels.CrossEntropy{Logits: h.logits, Targets: bufs.targets.Slice(from, to), NLL: h.nll, Loss: h.loss, Hit: h.hit, R: to - from, V: int(a.c.Vocab),
+// headDrop is the dropout of a classification head, whose rows count from 0 in every chunk: chunks, by their first row, have
+// seeds of their own. The LM head has none.
+func (a *Activations) headDrop(index, from int) kernels.Drop {
+	if index == 0 {
+		return kernels.Drop{}
+	}
+	drop := a.step.drop(siteHead - uint16(index))
+	if from > 0 {
+		drop.Seed = philox.Derive(drop.Seed, uint64(from))
+	}
+	return drop
+}
+
+// lossOf is the loss of rows [from,to) of a term over the logits at hand, with neither weights nor gradient.
+func (a *Activations) lossOf(index int, t *objectives.Term, classes, from, to int) kernels.CrossEntropy {
+	h := &a.head
+	return kernels.CrossEntropy{Logits: h.logits, Targets: a.terms[index].targets.Slice(from, to), NLL: h.nll, Loss: h.loss, Hit: h.hit, R: to - from, V: classes,
 		Smoothing: t.Options.Smoothing, ZLoss: t.Options.ZLoss, Focal: t.Options.Focal, DFT: t.Options.DFT}
 }
 
 // crossEntropy runs one term over its rows: sums to the scalars, with gradient also to dhidden and the head's weights.
 func (a *Activations) crossEntropy(w *Weights, index int, t *objectives.Term, gradient bool) {
-	c, h, bufs := a.c, &a.head, a.terms[index]
+	c, h, bufs, head := a.c, &a.head, a.terms[index], a.headOf[index]
 	chunks, inPlace := a.chunks(t)
 	ruled := t.Options.Reweigh.On()
 	if ruled && !inPlace {
@@ -96,8 +125,9 @@ func (a *Activations) crossEntropy(w *Weights, index int, t *objectives.Term, gr
 		to, first, last := chunks.next(from)
 		n, rows := to-from, bufs.rows.Slice(from, to)
 		a.b.GatherRows(h.h, a.hidden, rows, n, c.Width)
-		in := a.forwardHead(w, n)
-		ce := a.lossOf(index, t, from, to)
+		drop := a.headDrop(head, from)
+		in := a.forwardHead(w, head, n, drop)
+		ce := a.lossOf(index, t, w.heads[head].classes, from, to)
 		ce.Grad, ce.GradScale = gradient, t.Share/t.Den
 		losses := h.loss
 		switch {
@@ -112,14 +142,14 @@ func (a *Activations) crossEntropy(w *Weights, index int, t *objectives.Term, gr
 		if inPlace {
 			a.weigh(index, t, first, last)
 			if gradient {
-				a.b.ScaleRows(h.logits, bufs.weights.Slice(from, to), n, int(c.Vocab))
+				a.b.ScaleRows(h.logits, bufs.weights.Slice(from, to), n, w.heads[head].classes)
 			}
 		}
 		for i, rowValues := range []kernels.Buf{losses, h.nll, h.hit} {
 			a.b.Sum(a.scalars, scalarTerms+index*scalarsPerTerm+i, rowValues, n, true)
 		}
 		if gradient {
-			a.backwardHead(w, in, n)
+			a.backwardHead(w, head, in, n, drop)
 			a.b.ScatterAddRows(a.dhidden, h.dh, rows, n, c.Width)
 		}
 		from = to

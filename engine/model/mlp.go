@@ -3,7 +3,7 @@ package model
 import "palimpsest/kernels"
 
 // The feed-forward sub-layer: down(act(up x)), or down(act(gate) * value) in gated variants, where up's rows are first the
-// gates, then the values.
+// gates, then the values; in NormFormer a norm precedes down.
 
 func (a *Activations) forwardMLP(w *blockWeights, l *blockActivations, in, out kernels.Buf) {
 	c, n, act := a.c, a.n, a.c.activation()
@@ -13,19 +13,36 @@ func (a *Activations) forwardMLP(w *blockWeights, l *blockActivations, in, out k
 	} else {
 		a.b.Linear(l.upAct, in, w.up.weight.compute(), w.up.bias.compute(), l.upPre, n, c.Width, c.FF, act)
 	}
-	a.b.Linear(out, l.upAct, w.down.weight.compute(), w.down.bias.compute(), kernels.Buf{}, n, c.FF, c.Width, kernels.None)
+	hidden := l.upAct
+	if c.normFormer() {
+		hidden = l.midNorm
+		a.innerNorm(w.midNorm, hidden, l.upAct, l.mean4, l.rstd4, n, c.FF)
+	}
+	a.b.Linear(out, hidden, w.down.weight.compute(), w.down.bias.compute(), kernels.Buf{}, n, c.FF, c.Width, kernels.None)
 }
 
 // backwardMLP takes dout, the gradient of the sub-layer's output, and writes the gradient of its input to din, or adds it.
 func (a *Activations) backwardMLP(w *blockWeights, l *blockActivations, in, dout, din kernels.Buf, add bool) {
 	c, n, act := a.c, a.n, a.c.activation()
-	a.b.LinearBackwardWeight(w.down.weight.grad(), w.down.bias.grad(), dout, l.upAct, n, c.FF, c.Width)
+	hidden := l.upAct
+	if c.normFormer() {
+		hidden = l.midNorm
+	}
+	a.b.LinearBackwardWeight(w.down.weight.grad(), w.down.bias.grad(), dout, hidden, n, c.FF, c.Width)
 	up := c.FF
-	if c.gated() {
-		up = 2 * c.FF
+	switch {
+	case c.gated() || c.normFormer():
 		a.b.LinearBackwardInput(a.dact, dout, w.down.weight.compute(), kernels.Buf{}, n, c.FF, c.Width, kernels.None, false)
-		a.b.GatedBackward(a.dup, a.dact, l.upPre, n, c.FF, act)
-	} else {
+		if c.normFormer() {
+			a.innerNormBackward(w.midNorm, a.dact, a.dact, l.upAct, l.mean4, l.rstd4, n, c.FF)
+		}
+		if c.gated() {
+			up = 2 * c.FF
+			a.b.GatedBackward(a.dup, a.dact, l.upPre, n, c.FF, act)
+		} else {
+			a.b.ActivationBackward(a.dup, a.dact, l.upPre, n*c.FF, act)
+		}
+	default:
 		a.b.LinearBackwardInput(a.dup, dout, w.down.weight.compute(), l.upPre, n, c.FF, c.Width, act, false)
 	}
 	a.b.LinearBackwardWeight(w.up.weight.grad(), w.up.bias.grad(), a.dup, in, n, c.Width, up)

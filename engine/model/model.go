@@ -33,15 +33,20 @@ func (a *Activations) Load(p *objectives.Plan, step Step) error {
 	}
 	a.plan, a.n, a.step = p, len(p.Tokens), step
 	a.b.Upload(a.ids, p.Tokens)
-	a.b.Upload(a.pos, p.Pos)
+	a.uploadPositions(p.Pos)
+	if a.c.Attention.Window > 0 {
+		a.narrow = a.c.narrowed(a.narrow[:0], p.Segments)
+	}
 	for i := range p.Terms {
 		t := &p.Terms[i]
 		if len(t.Rows) > a.cap.Rows {
 			return fmt.Errorf("model: term %s has %d loss rows, the capacity is %d", t.Name, len(t.Rows), a.cap.Rows)
 		}
-		if t.Head != objectives.HeadLM || t.Kind != objectives.CrossEntropy {
+		head, ok := a.c.head(t.Head)
+		if !ok || t.Kind != objectives.CrossEntropy {
 			return fmt.Errorf("model: term %s asks for head %q and kind %d, which this model does not have", t.Name, t.Head, t.Kind)
 		}
+		a.headOf[i] = head
 		a.b.Upload(a.terms[i].rows, t.Rows)
 		a.b.Upload(a.terms[i].targets, t.Targets)
 		a.b.Upload(a.terms[i].weights, t.Weights)
@@ -50,10 +55,22 @@ func (a *Activations) Load(p *objectives.Plan, step Step) error {
 	return nil
 }
 
+// uploadPositions takes [N,2] positions; a table of learned ones may begin with rows that no token uses.
+func (a *Activations) uploadPositions(pos []int32) {
+	if offset := int32(a.c.PositionOffset); offset > 0 {
+		a.shifted = append(a.shifted[:0], pos...)
+		for i := range a.shifted {
+			a.shifted[i] += offset
+		}
+		pos = a.shifted
+	}
+	a.b.Upload(a.pos, pos)
+}
+
 // Forward computes the hidden state of the loaded plan.
 func (a *Activations) Forward(w *Weights) {
 	x := a.forwardEmbed(w)
-	if a.c.Placement == "pre" {
+	if a.c.preNorm() {
 		a.hidden = a.forwardPre(w, x)
 	} else {
 		a.hidden = a.forwardPost(w, x)
@@ -74,7 +91,10 @@ func (a *Activations) Loss(w *Weights, gradient bool) {
 // Backward adds the gradients of all other parameters to Weights.Grad.
 func (a *Activations) Backward(w *Weights) {
 	dx := kernels.Buf{}
-	if a.c.Placement == "pre" {
+	if a.c.relative() {
+		a.b.Zero(a.rel.dnorm)
+	}
+	if a.c.preNorm() {
 		dx = a.backwardPre(w, a.dhidden)
 	} else {
 		dx = a.backwardPost(w, a.dhidden)
@@ -107,17 +127,26 @@ func (a *Activations) Results(names []string) (gradSquares float64, terms []Term
 	return values[scalarGuard], terms, nil
 }
 
-// Logits calls f with the logits of some rows of the hidden state that Forward left, one row at a time, in order. The
-// slice is valid during the call.
+// Logits calls f with the LM head's logits of some rows of the hidden state that Forward left, one row at a time, in
+// order. The slice is valid during the call.
 func (a *Activations) Logits(w *Weights, rows []int32, f func(i int, logits []float32)) error {
-	V := int(a.c.Vocab)
+	return a.HeadLogits(w, objectives.HeadLM, rows, f)
+}
+
+// HeadLogits is Logits of the named head.
+func (a *Activations) HeadLogits(w *Weights, name string, rows []int32, f func(i int, logits []float32)) error {
+	index, ok := a.c.head(name)
+	if !ok {
+		return fmt.Errorf("model: there is no head %q", name)
+	}
+	V := w.heads[index].classes
 	host := make([]float32, min(len(rows), a.head.chunk)*V)
 	for from := 0; from < len(rows); from += a.head.chunk {
 		to := min(from+a.head.chunk, len(rows))
 		n := to - from
 		a.b.Upload(a.terms[0].rows, rows[from:to])
 		a.b.GatherRows(a.head.h, a.hidden, a.terms[0].rows, n, a.c.Width)
-		a.forwardHead(w, n)
+		a.forwardHead(w, index, n, kernels.Drop{})
 		a.b.Download(host, a.head.logits.Slice(0, n*V))
 		if err := a.b.Sync(); err != nil {
 			return err
@@ -139,17 +168,32 @@ func FLOPs(c Config, p *objectives.Plan) float64 {
 		up = 2
 	}
 	perToken := float64(c.Layers) * 2 * (C*float64(c.qkvWidth()) + C*C + (up+1)*C*float64(c.FF))
-	pairs := 0.0
-	for _, s := range p.Segments {
-		n := float64(s.End - s.Start)
-		if s.Mask == kernels.Causal {
-			n *= 0.5
+	pairs := 0.0 // over all layers
+	for layer := range c.Layers {
+		for _, s := range p.Segments {
+			n := float64(s.End - s.Start)
+			seen := n
+			if half := float64(c.Attention.Window / 2); c.local(layer) {
+				seen = min(n, 2*half+1)
+			}
+			if s.Mask == kernels.Causal {
+				seen *= 0.5
+			}
+			pairs += seen * n
 		}
-		pairs += n * float64(s.End-s.Start)
 	}
-	perRow := 2 * C * float64(c.Vocab)
-	if c.Transform == on {
-		perRow += 2 * C * C
+	heads := 0.0
+	for i := range p.Terms {
+		perRow := 2 * C * float64(c.Vocab)
+		transform := c.Transform == on
+		if head, ok := c.head(p.Terms[i].Head); ok && head > 0 {
+			h := c.Classifiers[head-1]
+			perRow, transform = 2*C*float64(h.Classes), h.Kind == "sequence"
+		}
+		if transform {
+			perRow += 2 * C * C
+		}
+		heads += perRow * float64(len(p.Terms[i].Rows))
 	}
-	return 3 * (perToken*float64(len(p.Tokens)) + float64(c.Layers)*4*D*float64(c.Heads)*pairs + perRow*float64(p.Rows()))
+	return 3 * (perToken*float64(len(p.Tokens)) + 4*D*float64(c.Heads)*pairs + heads)
 }

@@ -14,6 +14,7 @@ import (
 func variants() map[string]Config {
 	small := func(c Config) Config {
 		c.Vocab, c.Layers, c.Context = 11, max(2, c.Layers), 16
+		c.Classifiers = []objectives.Head{{Name: "tags", Kind: "token", Classes: 3}, {Name: "topic", Kind: "sequence", Classes: 13}}
 		if c.Width == 0 {
 			c.Width, c.Heads, c.FF = 8, 2, 12
 		}
@@ -26,7 +27,16 @@ func variants() map[string]Config {
 		"llama grouped": small(Config{Norm: "rmsnorm", MLP: "swiglu", Positions: "rope", Bias: off, Width: 16, Heads: 4, KVHeads: 2, FF: 8}),
 		"bert":          small(Config{Placement: "post", EmbedNorm: on, Types: 2, Transform: on, HeadBias: on, MLP: "gelu"}),
 		"post rope":     small(Config{Placement: "post", Positions: "rope", MLP: "geglu", Layers: 3}),
-		"one layer":     small(Config{Layers: 1, Positions: "none", HeadBias: on}),
+		// Every choice of its own, and the families that join them.
+		"no affine":  small(Config{Affine: off, Positions: "rope", MLP: "gelu"}),
+		"normformer": small(Config{Placement: "normformer", Positions: "rope", MLP: "gelu", Layers: 3}),
+		"modernbert": small(Config{Norm: "layernorm", MLP: "geglu", Positions: "rope", Bias: off, EmbedNorm: on, FirstNorm: off, Transform: on, HeadBias: on,
+			Layers: 4, Attention: Attention{Window: 2, GlobalEvery: 3, LocalBase: 100}}),
+		"roberta":   small(Config{Placement: "post", EmbedNorm: on, Types: 1, PositionOffset: 2, Transform: on, HeadBias: on, MLP: "gelu"}),
+		"ltg-bert":  small(Config{Placement: "normformer", Affine: off, Positions: "relative", Buckets: 4, MLP: "geglu_tanh", MLPBias: off, EmbedNorm: on, Transform: on, HeadAct: "gelu", HeadBias: on, InitScale: "depth"}),
+		"relative":  small(Config{Placement: "post", Positions: "relative", Buckets: 4, Bias: off, Width: 16, Heads: 4, KVHeads: 2, FF: 8, Attention: Attention{Window: 4}}),
+		"exlm":      small(Config{Positions: "rope2d", MLP: "gelu", Transform: on, HeadBias: on, InitScale: "none"}),
+		"one layer": small(Config{Layers: 1, Positions: "none", HeadBias: on}),
 	}
 }
 
@@ -43,17 +53,22 @@ func resolved(t *testing.T, c Config) Config {
 func testPlan() *objectives.Plan {
 	s := objectives.Settings{Seed: 3, Mask: objectives.Mask{P: 0.5, Unit: "token", Replace: [3]float64{0.6, 0.2, 0.2}},
 		Vocabulary: objectives.Vocabulary{Size: 11, BOS: 0, EOS: 1, Pad: -1, Mask: 2, Special: func(id int32) bool { return id < 3 }}}
+	s.Classify = objectives.DefaultClassify()
+	s.Heads = []objectives.Head{{Name: "tags", Kind: "token", Classes: 3}, {Name: "topic", Kind: "sequence", Classes: 13}}
 	clm, _ := objectives.New("clm", s)
 	mlm, _ := objectives.New("mlm", s)
+	tag, _ := objectives.New("tag", s)
+	classify, _ := objectives.New("classify", s)
 	p := new(objectives.Plan)
 	d := philox.New(1, philox.StreamTest, 0, 0)
-	for i, n := range []int{5, 1, 6} {
+	planes := map[string][]byte{"bio": {2, 255, 0}, "label": {12, 0, 0}}
+	for i, n := range []int{5, 1, 6, 3, 3} {
 		tokens := make([]int32, n)
 		for j := range tokens {
 			tokens[j] = int32(3 + d.IntN(8))
 		}
-		objective := []objectives.Objective{clm, clm, mlm}[i]
-		objective.Plan(objectives.Document{ID: int64(i), Tokens: tokens}, p)
+		objective := []objectives.Objective{clm, clm, mlm, tag, classify}[i]
+		objective.Plan(objectives.Document{ID: int64(i), Tokens: tokens, Planes: planes}, p)
 	}
 	p.Terms[1].Weights = make([]float32, len(p.Terms[1].Rows))
 	for i := range p.Terms[1].Weights {
@@ -61,6 +76,11 @@ func testPlan() *objectives.Plan {
 	}
 	p.Terms[0].Options.ZLoss, p.Terms[1].Options.Smoothing = 0.01, 0.1
 	p.Terms[0].Share = 0.7
+	for i := range p.Pos[:10] { // copies, as ExLM's second axis counts them
+		if i%2 == 1 {
+			p.Pos[i] = int32(i % 5)
+		}
+	}
 	objectives.SetDenominators([]*objectives.Plan{p})
 	return p
 }
@@ -75,7 +95,7 @@ type fixture struct {
 
 func newFixture(t *testing.T, b kernels.Backend, c Config, dropout float32, train bool) *fixture {
 	c = resolved(t, c)
-	f := &fixture{b: b, w: NewWeights(b, c, true), a: NewActivations(b, c, Capacity{Tokens: 14, Rows: 14}, train), plan: testPlan(),
+	f := &fixture{b: b, w: NewWeights(b, c, true), a: NewActivations(b, c, Capacity{Tokens: 20, Rows: 20}, train), plan: testPlan(),
 		step: Step{Dropout: dropout, Seed: 5, Micro: 2}}
 	f.w.Init(b, 7)
 	return f
@@ -92,7 +112,7 @@ func (f *fixture) forward(t *testing.T, gradient bool) float64 {
 	f.a.ResetResults()
 	f.a.Forward(f.w)
 	f.a.Loss(f.w, gradient)
-	_, terms, err := f.a.Results([]string{"clm", "mlm"})
+	_, terms, err := f.a.Results([]string{"clm", "mlm", "tag", "classify"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"gorgonia.org/tensor"
 	"palimpsest/kernels"
 	"palimpsest/kernels/philox"
+	"palimpsest/objectives"
 )
 
 // A Param is one named tensor of the model. Master is what the optimiser updates, Compute what products read (the same
@@ -44,10 +45,14 @@ type blockWeights struct {
 	attnNorm, mlpNorm norm
 	qkv, proj         linear
 	up, down          linear // up is [2F,C] in gated MLPs
+	outNorm, midNorm  norm   // normformer: behind attention's projection, behind the MLP's activation [F]
 }
 
 // headWeights is a head over the hidden state: an optional transform (dense, activation, norm), then logits.
 type headWeights struct {
+	name          string
+	classes       int
+	act           kernels.Activation // of the transform; None: there is none
 	transform     linear
 	transformNorm norm
 	logits        linear
@@ -65,12 +70,12 @@ type Weights struct {
 	Grad     kernels.Buf // absent when frozen
 	DecayLen int         // elements of the flat buffers that belong to tensors with weight decay
 
-	tokens, positions, types *Param
-	embedNorm, finalNorm     norm
-	blocks                   []blockWeights
-	lm                       headWeights
+	tokens, positions, types, relative *Param
+	embedNorm, finalNorm, relativeNorm norm
+	blocks                             []blockWeights
+	heads                              []headWeights // LM head first, then Config.Classifiers
 
-	ropeTable kernels.Buf
+	ropeGlobal, ropeLocal kernels.Buf // cosines and sines by kind of layer
 }
 
 // alignment of a tensor in the flat buffers, in elements: 64 bytes of float32.
@@ -92,22 +97,32 @@ func (w *Weights) layout() {
 		}
 		return l
 	}
-	newNorm := func(name string) (n norm) {
-		n.gain = add(name+".weight", 0, 1, false, C)
+	affineNorm := func(name string, width int) (n norm) {
+		n.gain = add(name+".weight", 0, 1, false, width)
 		if c.Norm == "layernorm" && c.bias() {
-			n.bias = add(name+".bias", 0, 0, false, C)
+			n.bias = add(name+".bias", 0, 0, false, width)
+		}
+		return n
+	}
+	newNorm := func(name string, width int) (n norm) {
+		if c.affine() {
+			n = affineNorm(name, width)
 		}
 		return n
 	}
 	w.tokens = add("embed.tokens.weight", c.InitStd, 0, true, int(c.Vocab), C)
 	if c.Positions == "learned" {
-		w.positions = add("embed.positions.weight", c.InitStd, 0, true, c.Context, C)
+		w.positions = add("embed.positions.weight", c.InitStd, 0, true, c.Context+c.PositionOffset, C)
 	}
 	if c.Types > 0 {
 		w.types = add("embed.types.weight", c.InitStd, 0, true, c.Types, C)
 	}
+	if c.relative() {
+		w.relative = add("embed.relative.weight", c.InitStd, 0, true, c.relativeRows(), C)
+		w.relativeNorm = affineNorm("embed.relative.norm", C)
+	}
 	if c.EmbedNorm == on {
-		w.embedNorm = newNorm("embed.norm")
+		w.embedNorm = newNorm("embed.norm", C)
 	}
 	up := F
 	if c.gated() {
@@ -115,30 +130,55 @@ func (w *Weights) layout() {
 	}
 	for i := range c.Layers {
 		prefix := fmt.Sprintf("layers.%d.", i)
+		proj, upStd, down := c.initStd(i)
 		var b blockWeights
-		b.attnNorm = newNorm(prefix + "attention.norm")
+		if c.normed(i) {
+			b.attnNorm = newNorm(prefix+"attention.norm", C)
+		}
 		b.qkv = newLinear(prefix+"attention.qkv", c.InitStd, c.bias(), c.qkvWidth(), C)
-		b.proj = newLinear(prefix+"attention.proj", c.residualStd(), c.bias(), C, C)
-		b.mlpNorm = newNorm(prefix + "mlp.norm")
-		b.up = newLinear(prefix+"mlp.up", c.InitStd, c.bias(), up, C)
-		b.down = newLinear(prefix+"mlp.down", c.residualStd(), c.bias(), C, F)
+		b.proj = newLinear(prefix+"attention.proj", proj, c.bias(), C, C)
+		if c.normFormer() {
+			b.outNorm = affineNorm(prefix+"attention.out_norm", C)
+		}
+		b.mlpNorm = newNorm(prefix+"mlp.norm", C)
+		b.up = newLinear(prefix+"mlp.up", upStd, c.mlpBias(), up, C)
+		if c.normFormer() {
+			b.midNorm = newNorm(prefix+"mlp.mid_norm", F)
+		}
+		b.down = newLinear(prefix+"mlp.down", down, c.mlpBias(), C, F)
 		w.blocks = append(w.blocks, b)
 	}
-	if c.Placement == "pre" {
-		w.finalNorm = newNorm("final.norm")
+	if c.preNorm() {
+		w.finalNorm = newNorm("final.norm", C)
 	}
+	lm := headWeights{name: objectives.HeadLM, classes: int(c.Vocab)}
 	if c.Transform == on {
-		w.lm.transform = newLinear("head.lm.transform", c.InitStd, c.bias(), C, C)
-		w.lm.transformNorm = newNorm("head.lm.norm")
+		lm.act = c.headActivation()
+		lm.transform = newLinear("head.lm.transform", c.InitStd, c.bias(), C, C)
+		lm.transformNorm = newNorm("head.lm.norm", C)
 	}
-	w.lm.logits.weight = w.tokens
+	lm.logits.weight = w.tokens
 	if c.Tied != on {
-		w.lm.logits.weight = add("head.lm.weight", c.InitStd, 0, true, int(c.Vocab), C)
+		lm.logits.weight = add("head.lm.weight", c.InitStd, 0, true, int(c.Vocab), C)
 	}
 	if c.HeadBias == on {
-		w.lm.logits.bias = add("head.lm.bias", 0, 0, false, int(c.Vocab))
+		lm.logits.bias = add("head.lm.bias", 0, 0, false, int(c.Vocab))
+	}
+	w.heads = append(w.heads, lm)
+	for _, h := range c.Classifiers {
+		prefix, head := ClassifierPrefix+h.Name, headWeights{name: h.Name, classes: h.Classes}
+		if h.Kind == "sequence" {
+			head.act = kernels.GELUErf
+			head.transform = newLinear(prefix+".transform", c.InitStd, c.bias(), C, C)
+			head.transformNorm = newNorm(prefix+".norm", C)
+		}
+		head.logits = newLinear(prefix, c.InitStd, true, h.Classes, C)
+		w.heads = append(w.heads, head)
 	}
 }
+
+// ClassifierPrefix begins the names of the parameters of classification heads.
+const ClassifierPrefix = "head.cls."
 
 // NumParams returns the number of parameters of a resolved configuration, without allocating them.
 func NumParams(c Config) int64 {
@@ -195,12 +235,29 @@ func NewWeights(b kernels.Backend, c Config, trainable bool) *Weights {
 		}
 		p.Tensor = handle(p.Master, p.Shape)
 	}
-	if c.Positions == "rope" {
-		table := kernels.RopeTable[float64](c.Context, c.headWidth(), 1, c.RopeBase)
-		w.ropeTable = b.Alloc(info.Master, len(table))
-		b.Upload(w.ropeTable, table)
+	if c.axes() > 0 {
+		w.ropeGlobal = ropeTable(b, c, c.RopeBase)
+		w.ropeLocal = w.ropeGlobal
+		if base := c.Attention.LocalBase; base > 0 {
+			w.ropeLocal = ropeTable(b, c, base)
+		}
 	}
 	return w
+}
+
+func ropeTable(b kernels.Backend, c Config, base float64) kernels.Buf {
+	table := kernels.RopeTable[float64](c.Context, c.headWidth(), c.axes(), base)
+	buf := b.Alloc(b.Info().Master, len(table))
+	b.Upload(buf, table)
+	return buf
+}
+
+// rope is the table of a layer.
+func (w *Weights) rope(layer int) kernels.Buf {
+	if w.Config.local(layer) {
+		return w.ropeLocal
+	}
+	return w.ropeGlobal
 }
 
 // handle is the tensor over a host buffer; it shares the memory.

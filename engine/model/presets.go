@@ -2,6 +2,7 @@ package model
 
 import (
 	"maps"
+	"math"
 	"slices"
 )
 
@@ -31,6 +32,29 @@ var presets = map[string]Config{
 	"bert-base":   bert(12, 768, 12),
 	"bert-large":  bert(24, 1024, 16),
 
+	// Liu et al. 2019, arXiv 1907.11692: BERT with one token type; its positions begin in the table's third row.
+	"roberta-base":  roberta(12, 768, 12),
+	"roberta-large": roberta(24, 1024, 16),
+
+	// Warner et al. 2024, arXiv 2412.13663: every third layer is global, the others see 64 tokens to either side.
+	"modernbert-base":  modernBERT(22, 768, 12, 1152),
+	"modernbert-large": modernBERT(28, 1024, 16, 2624),
+
+	// Samuel et al. 2023, arXiv 2303.09859: NormFormer, relative positions, norms without scale and shift. Its head's own first
+	// norm is the final norm here.
+	"ltg-bert":      ltgBERT(16384, 12, 768, 12, 2048),
+	"ltg-bert-tiny": ltgBERT(0, 4, 256, 4, 704),
+
+	// Zheng et al. 2025, arXiv 2501.13397: the encoder of ExLM, ESM's pre-norm with rotary positions on two axes.
+	"exlm-base":  exlm(50265, 12, 768, 12),
+	"exlm-large": exlm(50265, 24, 1024, 16),
+	"exlm-tiny":  exlm(0, 4, 256, 4),
+
+	// Timiryasov and Tastet 2023, arXiv 2308.02019: the decoders of BabyLM that AntLM starts from.
+	"babyllama-16m": llama(16000, 8, 256, 8, 8, 1024, 128, 10000, 1e-6, off),
+	"babyllama-58m": llama(16000, 16, 512, 8, 8, 1024, 128, 10000, 1e-6, off),
+	"babyllama-97m": llama(16000, 12, 768, 12, 12, 2048, 128, 10000, 1e-6, on),
+
 	// For a CPU: rotary positions and pre-norm, which learn quickly at small size.
 	"tiny":  forCPU(4, 256, 4),
 	"small": forCPU(8, 512, 8),
@@ -52,6 +76,30 @@ func llama(vocab AutoInt, layers, width, heads, kvHeads, ff, context int, base, 
 func bert(layers, width, heads int) Config {
 	return Config{Vocab: 30522, Layers: layers, Width: width, Heads: heads, KVHeads: heads, FF: 4 * width, Context: 512, Norm: "layernorm", NormEps: 1e-12,
 		Placement: "post", Positions: "learned", MLP: "gelu", Bias: on, Tied: on, EmbedNorm: on, Types: 2, Transform: on, HeadBias: on, InitStd: 0.02}
+}
+
+func roberta(layers, width, heads int) Config {
+	c := bert(layers, width, heads)
+	c.Vocab, c.Types, c.NormEps, c.PositionOffset = 50265, 1, 1e-5, 2
+	return c
+}
+
+func modernBERT(layers, width, heads, ff int) Config {
+	return Config{Vocab: 50368, Layers: layers, Width: width, Heads: heads, KVHeads: heads, FF: ff, Context: 8192, Norm: "layernorm", NormEps: 1e-5,
+		Placement: "pre", FirstNorm: off, Positions: "rope", RopeBase: 160000, Attention: Attention{Window: 128, GlobalEvery: 3, LocalBase: 10000},
+		MLP: "geglu", Bias: off, Tied: on, EmbedNorm: on, Transform: on, HeadBias: on, InitStd: 0.02}
+}
+
+func ltgBERT(vocab AutoInt, layers, width, heads, ff int) Config {
+	return Config{Vocab: vocab, Layers: layers, Width: width, Heads: heads, KVHeads: heads, FF: ff, Context: 512, Norm: "layernorm", NormEps: 1e-7, Affine: off,
+		Placement: "normformer", Positions: "relative", Buckets: 32, MLP: "geglu_tanh", Bias: on, MLPBias: off, Tied: on, EmbedNorm: on,
+		Transform: on, HeadAct: "gelu", HeadBias: on, InitStd: math.Sqrt(2 / (5 * float64(width))), InitScale: "depth"}
+}
+
+func exlm(vocab AutoInt, layers, width, heads int) Config {
+	return Config{Vocab: vocab, Layers: layers, Width: width, Heads: heads, KVHeads: heads, FF: 4 * width, Context: 2048, Norm: "layernorm", NormEps: 1e-5,
+		Placement: "pre", Positions: "rope2d", RopeBase: 10000, MLP: "gelu", Bias: on, Tied: on, EmbedNorm: off, Transform: on, HeadBias: on,
+		InitStd: 0.02, InitScale: "none"}
 }
 
 func forCPU(layers, width, heads int) Config {

@@ -84,13 +84,13 @@ func (a *Activations) weigh(index int, t *objectives.Term, first, last int) {
 
 // weighAhead makes the weights of a term in a pass of its own over all chunks.
 func (a *Activations) weighAhead(w *Weights, index int, t *objectives.Term) {
-	bufs := a.terms[index]
+	bufs, head := a.terms[index], a.headOf[index]
 	c := chunking{rows: len(t.Rows), most: a.head.chunk}
 	for from := 0; from < c.rows; {
 		to, _, _ := c.next(from)
 		a.b.GatherRows(a.head.h, a.hidden, bufs.rows.Slice(from, to), to-from, a.c.Width)
-		a.forwardHead(w, to-from)
-		ce := a.lossOf(index, t, from, to)
+		a.forwardHead(w, head, to-from, a.headDrop(head, from))
+		ce := a.lossOf(index, t, w.heads[head].classes, from, to)
 		ce.Loss = bufs.rule.losses.Slice(from, to)
 		a.b.CrossEntropy(ce)
 		from = to
