@@ -16,22 +16,42 @@ LEAF(adamw_update,
 
 #else
 
+#include "vec.h"
+
+// adamw_vector updates one vector of elements and returns the parameters.
+INLINE vec KERNEL(adamw_vector)(vec p, vec g, vec *m, vec *v, const adamw_step *o)
+{
+	g = g * o->scale;
+	*m = *m * o->b1 + g * o->one_minus_b1;
+	*v = *v * o->b2 + g * g * o->one_minus_b2;
+	vec move = *m * o->correction1 / (KERNEL(root)(*v * o->correction2) + o->eps);
+	return p - (p * o->decay + move) * o->lr;
+}
+
 static void KERNEL(adamw_update)(float *p, const float *g, float *m, float *v, float *copy, size_t n,
 	const adamw_step *step)
 {
 	adamw_step o = *step;
-	SIMD
-	for (size_t i = 0; i < n; i++) {
-		float grad = g[i] * o.scale;
-		float first = o.b1 * m[i] + o.one_minus_b1 * grad;
-		float second = o.b2 * v[i] + o.one_minus_b2 * grad * grad;
-		float move = first * o.correction1 / (sqrtf(second * o.correction2) + o.eps);
-		m[i] = first;
-		v[i] = second;
-		p[i] = p[i] - o.lr * (move + o.decay * p[i]);
+	size_t i = 0;
+	for (; i + LANES <= n; i += LANES) {
+		vec first = KERNEL(load)(m + i), second = KERNEL(load)(v + i);
+		KERNEL(store)(p + i, KERNEL(adamw_vector)(KERNEL(load)(p + i), KERNEL(load)(g + i), &first, &second, &o));
+		KERNEL(store)(m + i, first);
+		KERNEL(store)(v + i, second);
+	}
+	if (i < n) {
+		size_t rest = n - i;
+		vec first = KERNEL(load_part)(m + i, rest, 0), second = KERNEL(load_part)(v + i, rest, 0);
+		vec moved = KERNEL(adamw_vector)(KERNEL(load_part)(p + i, rest, 0), KERNEL(load_part)(g + i, rest, 0), &first, &second, &o);
+		KERNEL(store_part)(p + i, moved, rest);
+		KERNEL(store_part)(m + i, first, rest);
+		KERNEL(store_part)(v + i, second, rest);
 	}
 	if (copy)
 		memcpy(copy, p, n * sizeof *p);
 }
+
+#undef vec
+#undef ivec
 
 #endif

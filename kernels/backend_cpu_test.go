@@ -2,10 +2,13 @@ package kernels
 
 import "testing"
 
-// cpuVariants are the CPU backend as a user gets it, and with built-in products at every instruction set level of this
-// machine.
+// cpuVariants are the CPU backend over OpenBLAS, where it can be opened, and over built-in products at every instruction
+// set level of this machine.
 func cpuVariants() []func() Backend {
-	all := []func() Backend{openVariant("cpu", CPUOptions{Threads: 2})}
+	var all []func() Backend
+	if haveOpenBLAS() {
+		all = append(all, openVariant("cpu OpenBLAS", CPUOptions{Threads: 2, BLAS: "openblas"}))
+	}
 	for limit := 1; ; limit++ {
 		name := "cpu " + newLeaves(limit).name()
 		all = append(all, openVariant(name, CPUOptions{Threads: 2, BLAS: "builtin", maxLevel: limit}))
@@ -13,6 +16,14 @@ func cpuVariants() []func() Backend {
 			return all
 		}
 	}
+}
+
+func haveOpenBLAS() bool {
+	b, err := NewCPU(CPUOptions{BLAS: "openblas"})
+	if err == nil {
+		b.Close()
+	}
+	return err == nil
 }
 
 func openVariant(name string, o CPUOptions) func() Backend {

@@ -25,25 +25,32 @@ const openBLASVariable = "PALIMPSEST_OPENBLAS"
 
 const openBLASHint = "hint: install libopenblas0-pthread"
 
-// openProducts chooses who computes products, and says why in notes when it is not the fastest way.
+// openProducts chooses who computes products, and says in notes what could make them faster.
 func openProducts(choice string, leaf leaves) (p products, notes []string, err error) {
 	switch choice {
-	case "", "auto", "openblas":
-		names := []string{"libopenblas.so.0", "libopenblas.so", "libopenblas.0.dylib"}
-		if path, set := os.LookupEnv(openBLASVariable); set {
-			names = []string{path}
-		}
-		p, err := openOpenBLAS(names)
-		if err == nil {
-			return p, nil, nil
-		}
-		if choice == "openblas" {
-			return nil, nil, fmt.Errorf("OpenBLAS was asked for: %w; %s, or name its file in %s", err, openBLASHint, openBLASVariable)
-		}
-		p = builtinProducts(leaf, "OpenBLAS not found; "+openBLASHint)
-		return p, []string{fmt.Sprintf("products are built in: %v; %s", err, openBLASHint)}, nil
 	case "builtin":
 		return builtinProducts(leaf, "as asked"), nil, nil
+	case "", "auto", "openblas":
+	default:
+		return nil, nil, fmt.Errorf("BLAS %q: want auto, openblas or builtin", choice)
 	}
-	return nil, nil, fmt.Errorf("BLAS %q: want auto, openblas or builtin", choice)
+	names := []string{"libopenblas.so.0", "libopenblas.so", "libopenblas.0.dylib"}
+	path, named := os.LookupEnv(openBLASVariable)
+	if named {
+		names = []string{path}
+	}
+	p, core, err := openOpenBLAS(names)
+	switch {
+	case err == nil && (named || choice == "openblas" || !leaf.outrun(core)):
+		return p, nil, nil
+	case err == nil:
+		why := fmt.Sprintf("%s would use its slower %s kernels", p.name(), core)
+		note := fmt.Sprintf("products are built in: %s; hint: unset OPENBLAS_CORETYPE, or install a newer OpenBLAS, or name its file in %s to use it all the same",
+			why, openBLASVariable)
+		return builtinProducts(leaf, why), []string{note}, nil
+	case choice == "openblas":
+		return nil, nil, fmt.Errorf("OpenBLAS was asked for: %w; %s, or name its file in %s", err, openBLASHint, openBLASVariable)
+	}
+	return builtinProducts(leaf, "OpenBLAS not found; "+openBLASHint),
+		[]string{fmt.Sprintf("products are built in: %v; %s", err, openBLASHint)}, nil
 }

@@ -5,7 +5,7 @@
 #include <stddef.h>
 
 // blas_open opens the library and keeps its functions; NULL for success, else why not (owned by the loader). It may be
-// called again after a failure. core is what OPENBLAS_CORETYPE is set to when the user has not set it.
+// called again. Unless the user has set OPENBLAS_CORETYPE, it is set first to what the processor can do.
 const char *blas_open(const char *path);
 const char *blas_config(void);
 const char *blas_core(void);

@@ -8,8 +8,10 @@
 
 enum { ROW_MAJOR = 101, PLAIN = 111, TRANSPOSED = 112 };
 
-static void (*sgemm)(int order, int ta, int tb, int m, int n, int k, float alpha, const float *a, int lda, const float *b,
-	int ldb, float beta, float *c, int ldc);
+typedef void sgemm_function(int order, int ta, int tb, int m, int n, int k, float alpha, const float *a, int lda,
+	const float *b, int ldb, float beta, float *c, int ldc);
+
+static sgemm_function *sgemm;
 static char *(*config)(void);
 static char *(*core)(void);
 
@@ -33,14 +35,15 @@ const char *blas_open(const char *path)
 	void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
 	if (!library)
 		return dlerror();
+	sgemm_function *product = (sgemm_function *)dlsym(library, "cblas_sgemm");
 	void (*threads)(int) = (void (*)(int))dlsym(library, "openblas_set_num_threads");
-	config = (char *(*)(void))dlsym(library, "openblas_get_config");
-	core = (char *(*)(void))dlsym(library, "openblas_get_corename");
-	*(void **)&sgemm = dlsym(library, "cblas_sgemm");
-	if (!sgemm || !threads || !config || !core) {
+	char *(*get_config)(void) = (char *(*)(void))dlsym(library, "openblas_get_config");
+	char *(*get_core)(void) = (char *(*)(void))dlsym(library, "openblas_get_corename");
+	if (!product || !threads || !get_config || !get_core) {
 		dlclose(library);
 		return "the library has no cblas_sgemm, openblas_set_num_threads, openblas_get_config or openblas_get_corename";
 	}
+	sgemm = product, config = get_config, core = get_core;
 	threads(1);
 	return NULL;
 }

@@ -10,9 +10,12 @@ import (
 )
 
 // openOpenBLAS always fails: opening a library takes cgo.
-func openOpenBLAS([]string) (products, error) {
-	return nil, errors.New("built without cgo, so OpenBLAS cannot be opened")
+func openOpenBLAS([]string) (products, string, error) {
+	return nil, "", errors.New("built without cgo, so OpenBLAS cannot be opened")
 }
+
+// outrun is asked only about a library that was opened.
+func (leaves) outrun(string) bool { return false }
 
 // builtinProducts is gonum's Sgemm, plain Go with assembly for its innermost loops on amd64.
 func builtinProducts(_ leaves, why string) products { return goProducts{"gonum (" + why + ")"} }

@@ -7,6 +7,7 @@
 // them vectorise, and a product may be fused with an addition. They change no NaN and no infinity.
 #if defined(__clang__)
 #pragma clang fp contract(fast)
+#pragma clang diagnostic ignored "-Wpass-failed" // a loop that it does not vectorise is no error
 #elif defined(__GNUC__)
 #pragma GCC optimize("no-math-errno", "no-trapping-math", "fp-contract=fast")
 #endif
@@ -24,7 +25,7 @@
 // SIMD marks a loop without dependences between iterations; SUM, one that adds up into the named variables.
 #define PRAGMA(x) _Pragma(#x)
 #if defined(__clang__)
-#define SIMD PRAGMA(clang loop vectorize(enable) interleave(enable))
+#define SIMD PRAGMA(clang loop vectorize(assume_safety))
 #else
 #define SIMD PRAGMA(GCC ivdep)
 #endif

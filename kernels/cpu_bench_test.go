@@ -3,35 +3,10 @@ package kernels
 import (
 	"fmt"
 	"testing"
-
-	"palimpsest/kernels/philox"
 )
 
 // Benchmarks of every family on the CPU at the shapes of a small model (N 4096, C 256, H 4, D 64, F 1024, V 8192) and of
 // GPT-2 (C 768, V 50257), with all threads. Figures are bytes that must move (MB/s) or GFLOP/s.
-
-// randomBuf returns n normal numbers times scale.
-func randomBuf(b Backend, item uint64, n int, scale float64) Buf {
-	d := philox.New(1, philox.StreamTest, item, 0)
-	x := make([]float32, n)
-	for i := range x {
-		x[i] = float32(d.Normal() * scale)
-	}
-	buf := b.Alloc(F32, n)
-	b.Upload(buf, x)
-	return buf
-}
-
-func randomIndex(b Backend, item uint64, n, bound int) Buf {
-	d := philox.New(1, philox.StreamTest, item, 1)
-	x := make([]int32, n)
-	for i := range x {
-		x[i] = int32(d.IntN(bound))
-	}
-	buf := b.Alloc(I32, n)
-	b.Upload(buf, x)
-	return buf
-}
 
 // measure runs f and reports flops (0: none) and bytes of one run.
 func measure(b *testing.B, flops, bytes float64, f func()) {

@@ -49,6 +49,21 @@ INLINE vec KERNEL(smaller)(vec a, vec b)
 #endif
 }
 
+INLINE vec KERNEL(root)(vec v)
+{
+#if defined(__x86_64__) && LANES == 16
+	return (vec)_mm512_sqrt_ps((__m512)v);
+#elif defined(__x86_64__) && LANES == 8
+	return (vec)_mm256_sqrt_ps((__m256)v);
+#elif defined(__x86_64__)
+	return (vec)_mm_sqrt_ps((__m128)v);
+#else
+	for (int l = 0; l < LANES; l++)
+		v[l] = sqrtf(v[l]);
+	return v;
+#endif
+}
+
 // total returns the sum of the lanes, by halves; greatest the largest of them (none may be NaN).
 #if defined(__x86_64__)
 INLINE float KERNEL(total)(vec v)
