@@ -2,6 +2,8 @@ package text
 
 import (
 	"fmt"
+	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/cespare/xxhash/v2"
@@ -25,6 +27,14 @@ const maxExamples = 5
 type Dropped struct {
 	Documents int
 	First     []string // where the first of them are, and why
+}
+
+// String gives the count and the examples.
+func (d Dropped) String() string {
+	if len(d.First) == 0 {
+		return strconv.Itoa(d.Documents)
+	}
+	return fmt.Sprintf("%d (%s)", d.Documents, strings.Join(d.First, "; "))
 }
 
 func (d *Dropped) add(x *Document, format string, args ...any) {

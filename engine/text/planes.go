@@ -67,10 +67,16 @@ func LossPlane(spans []LabelSpan, ends []int) []byte {
 }
 
 // BIOTags returns the tag of each token of a text, of which ends are the TokenEnds: the first token with a byte of an Entity
-// begins it, the others with one go on with it. A token that touches two entities belongs to the earlier one; lost counts
-// the entities that are left without any token by that.
-func BIOTags(spans []LabelSpan, ends []int) (plane []byte, lost int) {
+// begins it, the others with one go on with it. With opens, tokens for which it is false (those that do not open a word) have
+// TagNone and are passed over. A token that touches two entities belongs to the earlier one; lost counts the entities that
+// are left without any token.
+func BIOTags(spans []LabelSpan, ends []int, opens []bool) (plane []byte, lost int) {
 	plane = make([]byte, len(ends))
+	for i, o := range opens {
+		if !o {
+			plane[i] = TagNone
+		}
+	}
 	i := 0
 	for _, s := range spans {
 		if s.Kind != Entity {
@@ -79,14 +85,14 @@ func BIOTags(spans []LabelSpan, ends []int) (plane []byte, lost int) {
 		for i < len(ends) && ends[i] <= s.Start {
 			i++
 		}
-		first := i
+		tag := TagBegin(s.Type)
 		for ; i < len(ends) && tokenStart(ends, i) < s.End; i++ {
-			plane[i] = TagInside(s.Type)
-			if i == first {
-				plane[i] = TagBegin(s.Type)
+			if plane[i] != TagNone {
+				plane[i] = tag
+				tag = TagInside(s.Type)
 			}
 		}
-		if i == first {
+		if tag == TagBegin(s.Type) {
 			lost++
 		}
 	}

@@ -1,6 +1,7 @@
 package text
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -177,7 +178,10 @@ type message struct{ role, content []byte }
 func (m *recordMap) conversation(messages []message) (Document, error) {
 	var d Document
 	learned := false
-	for _, msg := range messages {
+	for i, msg := range messages {
+		if !plainRole(msg.role) {
+			return Document{}, fmt.Errorf("message %d: role %.40q, expected 1 to 64 letters, digits, - and _", i+1, msg.role)
+		}
 		learn := string(msg.role) == m.assistant
 		learned = learned || learn && len(msg.content) > 0
 		value := func(place string) []byte {
@@ -194,6 +198,16 @@ func (m *recordMap) conversation(messages []message) (Document, error) {
 	return d, nil
 }
 
+// plainRole says whether a role is a simple name. It becomes part of the markup, where an author's text has no place.
+func plainRole(role []byte) bool {
+	for _, c := range role {
+		if !('a' <= c|0x20 && c|0x20 <= 'z' || '0' <= c && c <= '9' || c == '-' || c == '_') {
+			return false
+		}
+	}
+	return 0 < len(role) && len(role) <= 64
+}
+
 // A charSpan is an entity in code points, as a record has it.
 type charSpan struct {
 	start, end int64
@@ -204,7 +218,7 @@ type charSpan struct {
 // other. typeOf numbers the types.
 func annotate(d *Document, spans []charSpan, typeOf func(label string) (int, error)) error {
 	d.Tagged = true
-	slices.SortStableFunc(spans, func(a, b charSpan) int { return int(min(max(a.start-b.start, -1), 1)) })
+	slices.SortStableFunc(spans, func(a, b charSpan) int { return cmp.Compare(a.start, b.start) })
 	points := int64(utf8.RuneCount(d.Text))
 	at, point := 0, int64(0)
 	seek := func(to int64) int {

@@ -102,16 +102,37 @@ func (t *template) write(d *Document, value func(place string) []byte, learn boo
 			if i+1 < len(t.parts) && t.parts[i+1].place == t.spare && len(value(t.spare)) == 0 {
 				continue
 			}
-			start := len(d.Text)
-			d.Text = append(d.Text, p.literal...)
-			d.Spans = append(d.Spans, LabelSpan{Start: start, End: len(d.Text), Kind: Markup})
+			d.markup(p.literal)
 			continue
 		}
 		closeAnswer()
 		if learn && p.place == t.answer {
 			open = len(d.Text)
 		}
-		d.Text = append(d.Text, value(p.place)...)
+		if p.place == "role" {
+			d.markup(value(p.place))
+		} else {
+			d.Text = append(d.Text, value(p.place)...)
+		}
 	}
 	closeAnswer()
+}
+
+// markup appends to the text and to the last Markup span, if that ends there, so that the name of a special token may consist
+// of a role and what is around it.
+func (d *Document) markup(text []byte) {
+	start := len(d.Text)
+	d.Text = append(d.Text, text...)
+	for i := len(d.Spans) - 1; i >= 0; i-- {
+		if s := &d.Spans[i]; s.Kind == Markup {
+			if s.End == start {
+				s.End = len(d.Text)
+				return
+			}
+			break
+		}
+	}
+	if len(text) > 0 {
+		d.Spans = append(d.Spans, LabelSpan{Start: start, End: len(d.Text), Kind: Markup})
+	}
 }

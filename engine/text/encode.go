@@ -1,0 +1,297 @@
+package text
+
+import (
+	"bytes"
+	"fmt"
+	"runtime"
+	"slices"
+	"sync"
+
+	"palimpsest/engine/fault"
+)
+
+// EncodeOptions say how documents become tokens and planes.
+type EncodeOptions struct {
+	BOS, EOS  int32 // put around every document; -1 for none
+	MinTokens int   // documents of fewer tokens, BOS and EOS not counted, are dropped; default 1
+	// Planes to make, of PlaneLoss and PlaneBIO. In the loss plane BOS is context; EOS is learned when the text ends with an
+	// answer or has none. In the bio plane both are TagNone.
+	Planes []string
+	// FirstSubword gives a tag of the bio plane only to tokens that open a word (Tokenizer.WordStarts), and TagNone to the
+	// others; by default the others of an entity have TagInside, and those outside TagOutside.
+	FirstSubword bool
+	Workers      int // goroutines that encode; default GOMAXPROCS
+}
+
+// An Encoded document. Its slices belong to the receiver.
+type Encoded struct {
+	Source string
+	Line   int
+	Bytes  int // of the text
+	Tokens []int32
+	Planes map[string][]byte // nil without any
+}
+
+// EncodeStats count what EncodeAll did.
+type EncodeStats struct {
+	Documents, Tokens, Bytes int64 // handed out
+	TooShort                 int64 // documents dropped for MinTokens
+	Read                     int64 // bytes of all documents, the dropped ones too
+	LostEntities             int64 // entities without a token of their own
+	Learned                  int64 // tokens that the loss plane marks
+	Tagged                   int64 // tokens inside entities
+	// Provenance says, for each plane, how it came about; for bio it holds the table of types (ParseEntityTypes).
+	Provenance map[string]string
+}
+
+const (
+	batchDocuments = 64
+	batchBytes     = 1 << 20
+)
+
+// A batch travels from the reader through one encoder to the receiver; the queue of batches keeps the order of the files.
+type batch struct {
+	documents []Document
+	encoded   []Encoded // in the order of documents; without Tokens for one that is too short
+	lost      []int
+	done      chan struct{} // closed when encoded is filled
+}
+
+// EncodeAll reads all documents of r, encodes them in parallel and hands them to each, in the order of reading and from one
+// goroutine. Memory is bounded by about four batches a worker, of 1 MiB of text or one larger document each. It returns the
+// first error, of reading (fault.Data) or of each; nothing goes on in the background then.
+func EncodeAll(r *Reader, t *Tokenizer, o EncodeOptions, each func(Encoded) error) (EncodeStats, error) {
+	if err := o.complete(t); err != nil {
+		return EncodeStats{}, err
+	}
+	work := make(chan *batch, o.Workers)
+	queue := make(chan *batch, 2*o.Workers)
+	quit := make(chan struct{})
+	var readErr error // written before queue is closed
+	go func() {
+		defer close(queue)
+		defer close(work)
+		readErr = readBatches(r, func(b *batch) bool {
+			for _, out := range []chan *batch{queue, work} {
+				select {
+				case out <- b:
+				case <-quit:
+					return false
+				}
+			}
+			return true
+		})
+	}()
+	var encoders sync.WaitGroup
+	for range o.Workers {
+		encoders.Go(func() {
+			e := documentEncoder{e: t.NewEncoder(), o: &o}
+			for b := range work {
+				for i := range b.documents {
+					encoded, lost := e.encode(&b.documents[i])
+					b.encoded, b.lost = append(b.encoded, encoded), append(b.lost, lost)
+				}
+				close(b.done)
+			}
+		})
+	}
+	stats, err := receive(queue, each)
+	close(quit)
+	for range queue { // let the reader end
+	}
+	encoders.Wait()
+	if err == nil {
+		err = readErr
+	}
+	if err != nil {
+		return stats, err
+	}
+	stats.Provenance = o.provenance(r)
+	return stats, nil
+}
+
+func (o *EncodeOptions) complete(t *Tokenizer) error {
+	if o.MinTokens == 0 {
+		o.MinTokens = 1
+	}
+	if o.Workers == 0 {
+		o.Workers = runtime.GOMAXPROCS(0)
+	}
+	for _, p := range o.Planes {
+		if p != PlaneLoss && p != PlaneBIO {
+			return fault.Usage.Errorf("plane %q cannot be made from text, only %s and %s", p, PlaneBIO, PlaneLoss)
+		}
+	}
+	switch {
+	case o.BOS < -1 || int(o.BOS) >= t.Vocab() || o.EOS < -1 || int(o.EOS) >= t.Vocab():
+		return fault.Usage.Errorf("bos %d or eos %d is outside the vocabulary of %d; hint: -1 means none", o.BOS, o.EOS, t.Vocab())
+	case o.MinTokens < 0 || o.Workers < 0:
+		return fault.Usage.Errorf("%d tokens at least, %d workers: expected positive numbers", o.MinTokens, o.Workers)
+	}
+	return nil
+}
+
+// readBatches groups documents so that handing them over costs little, and passes the groups on until pass refuses.
+func readBatches(r *Reader, pass func(*batch) bool) error {
+	b, size := &batch{done: make(chan struct{})}, 0
+	for d, err := range r.Documents() {
+		if err != nil {
+			return err
+		}
+		b.documents = append(b.documents, d)
+		size += len(d.Text)
+		if len(b.documents) < batchDocuments && size < batchBytes {
+			continue
+		}
+		if !pass(b) {
+			return nil
+		}
+		b, size = &batch{done: make(chan struct{})}, 0
+	}
+	if len(b.documents) > 0 {
+		pass(b)
+	}
+	return nil
+}
+
+// receive hands out documents in order.
+func receive(queue <-chan *batch, each func(Encoded) error) (stats EncodeStats, err error) {
+	for b := range queue {
+		<-b.done
+		for i, e := range b.encoded {
+			stats.Read += int64(e.Bytes)
+			stats.LostEntities += int64(b.lost[i])
+			if e.Tokens == nil {
+				stats.TooShort++
+				continue
+			}
+			if err := each(e); err != nil {
+				return stats, fault.Of(err).Errorf("%s:%d: %w", e.Source, e.Line, err)
+			}
+			stats.Documents++
+			stats.Tokens += int64(len(e.Tokens))
+			stats.Bytes += int64(e.Bytes)
+			stats.Learned += int64(bytes.Count(e.Planes[PlaneLoss], []byte{1}))
+			for _, v := range e.Planes[PlaneBIO] {
+				if v != TagOutside && v != TagNone {
+					stats.Tagged++
+				}
+			}
+		}
+	}
+	return stats, nil
+}
+
+// A documentEncoder encodes for one goroutine.
+type documentEncoder struct {
+	e     *Encoder
+	o     *EncodeOptions
+	ends  []int
+	opens []bool
+}
+
+// encode returns a document without Tokens when it is too short; lost counts entities without a token.
+func (e *documentEncoder) encode(d *Document) (out Encoded, lost int) {
+	out = Encoded{Source: d.Source, Line: d.Line, Bytes: len(d.Text)}
+	tokens := make([]int32, 0, len(d.Text)/3+2)
+	if e.o.BOS >= 0 {
+		tokens = append(tokens, e.o.BOS)
+	}
+	begin := len(tokens)
+	tokens = e.e.EncodeDocument(tokens, d)
+	content := tokens[begin:]
+	if len(content) < e.o.MinTokens {
+		return out, 0
+	}
+	if len(e.o.Planes) > 0 {
+		e.ends = e.e.t.TokenEnds(e.ends[:0], content)
+		out.Planes = make(map[string][]byte, len(e.o.Planes))
+	}
+	for _, name := range e.o.Planes {
+		outside := [2]byte{0, 0} // of BOS and EOS
+		var plane []byte
+		if name == PlaneLoss {
+			plane = LossPlane(d.Spans, e.ends)
+			outside[1] = plane[len(plane)-1]
+		} else {
+			plane, lost = e.tags(d, content)
+			outside = [2]byte{TagNone, TagNone}
+		}
+		if e.o.BOS >= 0 {
+			plane = slices.Insert(plane, 0, outside[0])
+		}
+		if e.o.EOS >= 0 {
+			plane = append(plane, outside[1])
+		}
+		out.Planes[name] = plane
+	}
+	if e.o.EOS >= 0 {
+		tokens = append(tokens, e.o.EOS)
+	}
+	out.Tokens = tokens
+	return out, lost
+}
+
+// tags makes the bio plane of a document's content.
+func (e *documentEncoder) tags(d *Document, content []int32) (plane []byte, lost int) {
+	if !d.Tagged {
+		return bytes.Repeat([]byte{TagNone}, len(content)), 0
+	}
+	var opens []bool
+	if e.o.FirstSubword {
+		e.opens = e.e.t.WordStarts(e.opens[:0], content)
+		opens = e.opens
+	}
+	return BIOTags(d.Spans, e.ends, opens)
+}
+
+// provenance describes the planes after a pass.
+func (o *EncodeOptions) provenance(r *Reader) map[string]string {
+	m := map[string]string{}
+	for _, name := range o.Planes {
+		if name == PlaneLoss {
+			m[name] = fmt.Sprintf("answers of records of the shape %s; a token with a byte of an answer is learned", r.records.name)
+			continue
+		}
+		remark := "all tokens of a word are tagged"
+		if o.FirstSubword {
+			remark = "the first token of a word is tagged, the others are 255"
+		}
+		m[name] = FormatEntityTypes(r.types, remark)
+	}
+	return m
+}
+
+// EncodeDocument appends the tokens of a document. It is Encode, except that names of special tokens in what a template wrote
+// become those tokens; the same names in what an author wrote stay plain characters.
+func (e *Encoder) EncodeDocument(dst []int32, d *Document) []int32 {
+	at := 0
+	for _, s := range d.Spans {
+		if s.Kind != Markup {
+			continue
+		}
+		for from := s.Start; from < s.End; {
+			id, place := e.t.firstSpecial(d.Text[from:s.End])
+			if id < 0 {
+				break
+			}
+			dst = e.Encode(dst, d.Text[at:from+place])
+			dst = append(dst, id)
+			at = from + place + len(e.t.tokens[id])
+			from = at
+		}
+	}
+	return e.Encode(dst, d.Text[at:])
+}
+
+// firstSpecial finds the leftmost, then longest name of a special token; id is -1 when there is none.
+func (t *Tokenizer) firstSpecial(text []byte) (id int32, place int) {
+	id = -1
+	for _, s := range t.order {
+		name := t.tokens[s]
+		if i := bytes.Index(text, name); i >= 0 && (id < 0 || i < place || i == place && len(name) > len(t.tokens[id])) {
+			id, place = s, i
+		}
+	}
+	return id, place
+}
