@@ -180,12 +180,34 @@ func (w *Weights) layout() {
 // ClassifierPrefix begins the names of the parameters of classification heads.
 const ClassifierPrefix = "head.cls."
 
+// Layout is a model's parameters with their places in the flat buffers, without memory.
+func Layout(c Config) *Weights {
+	w := &Weights{Config: c}
+	w.layout()
+	w.place()
+	return w
+}
+
+// place gives every parameter its offset, those with weight decay first, and returns the length of the flat buffers.
+func (w *Weights) place() (total int) {
+	for _, decay := range []bool{true, false} {
+		for _, p := range w.Params {
+			if p.Decay == decay {
+				p.Offset = total
+				total += (p.Len() + alignment - 1) / alignment * alignment
+			}
+		}
+		if decay {
+			w.DecayLen = total
+		}
+	}
+	return total
+}
+
 // NumParams returns the number of parameters of a resolved configuration, without allocating them.
 func NumParams(c Config) int64 {
-	w := Weights{Config: c}
-	w.layout()
 	var n int64
-	for _, p := range w.Params {
+	for _, p := range Layout(c).Params {
 		n += int64(p.Len())
 	}
 	return n
@@ -206,18 +228,7 @@ func (w *Weights) ByName(name string) *Param {
 func NewWeights(b kernels.Backend, c Config, trainable bool) *Weights {
 	w := &Weights{Config: c}
 	w.layout()
-	total := 0
-	for _, decay := range []bool{true, false} {
-		for _, p := range w.Params {
-			if p.Decay == decay {
-				p.Offset = total
-				total += (p.Len() + alignment - 1) / alignment * alignment
-			}
-		}
-		if decay {
-			w.DecayLen = total
-		}
-	}
+	total := w.place()
 	info := b.Info()
 	w.Master = b.Alloc(info.Master, total)
 	w.Compute = w.Master
