@@ -16,18 +16,19 @@ import (
 
 // Config is the run file. Its keys and defaults are in the README's table, which is made from here.
 type Config struct {
-	Objective  string          `yaml:"objective" doc:"what is trained, when there is one phase"`
-	Phases     []Phase         `yaml:"phases,omitempty" doc:"instead of objective: one after the other over one optimiser and schedule"`
-	Model      model.Config    `yaml:"model" doc:"the transformer"`
-	Data       Data            `yaml:"data" doc:"what is read, and how it is packed into steps"`
-	Mask       objectives.Mask `yaml:"mask" doc:"masking of mlm"`
-	Optimizer  optim.Config    `yaml:"optimizer" doc:"how parameters are updated"`
-	Schedule   optim.Schedule  `yaml:"schedule" doc:"learning rate over the run"`
-	Train      Training        `yaml:"train" doc:"length and conditions of the run"`
-	Checkpoint Checkpointing   `yaml:"checkpoint" doc:"when state is saved and what is kept"`
-	Log        Log             `yaml:"log" doc:"what is written while training"`
-	Eval       Evaluation      `yaml:"eval" doc:"evaluation on held-out documents"`
-	StopAfter  int64           `yaml:"stop_after" min:"0" doc:"commit and leave with exit code 75 after this step, as if preempted; 0: never"`
+	Objective  string              `yaml:"objective" doc:"what is trained, when there is one phase"`
+	Phases     []Phase             `yaml:"phases,omitempty" doc:"instead of objective: one after the other over one optimiser and schedule"`
+	Model      model.Config        `yaml:"model" doc:"the transformer"`
+	Data       Data                `yaml:"data" doc:"what is read, and how it is packed into steps"`
+	Mask       objectives.Mask     `yaml:"mask" doc:"masking of mlm"`
+	Classify   objectives.Classify `yaml:"classify" doc:"the objectives classify and tag"`
+	Optimizer  optim.Config        `yaml:"optimizer" doc:"how parameters are updated"`
+	Schedule   optim.Schedule      `yaml:"schedule" doc:"learning rate over the run"`
+	Train      Training            `yaml:"train" doc:"length and conditions of the run"`
+	Checkpoint Checkpointing       `yaml:"checkpoint" doc:"when state is saved and what is kept"`
+	Log        Log                 `yaml:"log" doc:"what is written while training"`
+	Eval       Evaluation          `yaml:"eval" doc:"evaluation on held-out documents"`
+	StopAfter  int64               `yaml:"stop_after" min:"0" doc:"commit and leave with exit code 75 after this step, as if preempted; 0: never"`
 }
 
 // Phase is one stretch of a run. Exactly one of Steps and Epochs is given.
@@ -90,6 +91,7 @@ type Training struct {
 	Device       string   `yaml:"device" enum:"auto,cpu,cuda,ref32" doc:"where it runs; ref32 is the slow oracle, for tests"`
 	Threads      int      `yaml:"threads" min:"0" max:"1024" doc:"CPU threads; 0: all"`
 	Seed         uint64   `yaml:"seed" doc:"of initial weights, masks and dropout"`
+	Init         string   `yaml:"init" doc:"run folder or checkpoint whose weights the run begins with; classification heads that it lacks begin anew"`
 	MaxNonfinite int      `yaml:"max_nonfinite" min:"1" doc:"non-finite updates in a row (each is dropped) before the run ends with exit code 7"`
 	AllowChange  []string `yaml:"allow_change,omitempty" doc:"keys that may differ from the checkpoint's when resuming"`
 }
@@ -121,6 +123,7 @@ func Default() Config {
 		Data: Data{Valid: Held{Share: 0.01}, TokensPerStep: 8192, Packing: "auto", Long: "cut", Shuffle: true,
 			Window: 16, Seed: 1},
 		Mask:       objectives.DefaultMask(),
+		Classify:   objectives.DefaultClassify(),
 		Optimizer:  optim.Default(),
 		Schedule:   optim.DefaultSchedule(),
 		Train:      Training{Accumulate: 1, Dropout: 0.1, Device: "auto", Seed: 1, MaxNonfinite: 5},
@@ -139,6 +142,7 @@ func (c *Config) Validate() (problems []runfile.Problem) {
 		}
 	}
 	add("mask.", c.Mask.Validate())
+	add("classify.", c.Classify.Validate())
 	add("optimizer.", c.Optimizer.Validate())
 	add("schedule.", c.Schedule.Validate())
 	if _, errs := c.Model.Resolve(0); len(errs) > 0 {

@@ -83,6 +83,9 @@ func prepare(c Config) (_ *job, err error) {
 		}
 		j.objectives, j.evaluators = append(j.objectives, o), append(j.evaluators, e)
 	}
+	for _, n := range resolved.Notes() {
+		j.note("%s", n)
+	}
 	if tokens := j.trainTokens(); tokens < float64(c.Data.TokensPerStep) {
 		j.note("the training documents hold about %.0f tokens, less than one step of %d: every step sees documents more than once", tokens, c.Data.TokensPerStep)
 	}
@@ -123,7 +126,7 @@ func (j *job) trainTokens() float64 {
 }
 
 func (j *job) objective(name string, seed uint64) (objectives.Objective, error) {
-	o, err := objectives.New(name, objectives.Settings{Seed: seed, Vocabulary: j.vocabulary, Mask: j.config.Mask})
+	o, err := objectives.New(name, objectives.Settings{Seed: seed, Vocabulary: j.vocabulary, Mask: j.config.Mask, Classify: j.config.Classify, Heads: j.config.Model.Classifiers})
 	return o, fault.Usage.Wrap(err)
 }
 
@@ -156,7 +159,7 @@ func (j *job) packing() shard.PackConfig {
 func (j *job) feed(step int64, from shard.Cursor) (*feed, error) {
 	d := j.config.Data
 	return newFeed(j.data, feedConfig{
-		stream: shard.StreamConfig{Seed: d.Seed, Shuffle: d.Shuffle, Window: d.Window, Split: j.split(shard.Train), Decoders: d.Threads},
+		stream: shard.StreamConfig{Seed: d.Seed, Shuffle: d.Shuffle, Window: d.Window, Split: j.split(shard.Train), Decoders: d.Threads, Planes: j.planes()},
 		pack:   j.packing(), objectives: j.objectives, phases: j.phases, accumulate: j.config.Train.Accumulate,
 		first: step, end: j.total, vocab: int(j.config.Model.Vocab), context: j.config.Model.Context,
 	}, from)
@@ -165,7 +168,7 @@ func (j *job) feed(step int64, from shard.Cursor) (*feed, error) {
 // heldOut returns a source of evaluation plans: the held-out documents in their order, up to a number of tokens (0: all),
 // with masks that are the same every time. Closing it ends the background decoding.
 func (j *job) heldOut(phase int, tokens int64) (next func() (*objectives.Plan, error), closing func() error, err error) {
-	c := shard.StreamConfig{Seed: j.config.Data.Seed, Epochs: 1, Window: j.config.Data.Window}
+	c := shard.StreamConfig{Seed: j.config.Data.Seed, Epochs: 1, Window: j.config.Data.Window, Planes: j.planes()}
 	if j.config.Data.Valid.Dir == "" {
 		c.Split = j.split(shard.Valid)
 	}
@@ -174,6 +177,9 @@ func (j *job) heldOut(phase int, tokens int64) (next func() (*objectives.Plan, e
 
 // unigram counts the training tokens, the first few millions, as the baseline of an evaluation.
 func (j *job) unigram(phase int) (*eval.Unigram, error) {
+	if classifies(j.phases[phase].objective) {
+		return j.classBaseline(phase)
+	}
 	skip := j.vocabulary.Special
 	if j.phases[phase].objective == "clm" {
 		skip = func(id int32) bool { return id == j.vocabulary.BOS && id != j.vocabulary.EOS } // never a target

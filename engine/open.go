@@ -111,6 +111,18 @@ func findCheckpoint(path string) (*checkpoint.Checkpoint, error) {
 // tokenizer, all of whose documents count. objective "" means that of the run's last phase; tokens bounds how much is read (0:
 // all of it).
 func (m *Model) Evaluate(data, objective string, tokens int64) (eval.Loss, error) {
+	j, err := m.job(data, objective)
+	if err != nil {
+		return eval.Loss{}, err
+	}
+	defer j.close()
+	a := model.NewActivations(m.Backend, m.Weights.Config, j.capacity(), false)
+	return j.evaluate(a, m.Weights, len(j.phases)-1, tokens, nil)
+}
+
+// job opens the held-out documents of the model's run, or all of another data set, for an objective ("": that of the run's
+// last phase).
+func (m *Model) job(data, objective string) (_ *job, err error) {
 	c := m.Config
 	if data != "" && data != c.Data.Train {
 		c.Data.Train, c.Data.Valid = data, Held{Dir: data}
@@ -118,20 +130,23 @@ func (m *Model) Evaluate(data, objective string, tokens int64) (eval.Loss, error
 	if objective != "" {
 		c.Objective, c.Phases, c.Train.Steps = objective, nil, 1
 		if err := runfile.Check(&c); err != nil {
-			return eval.Loss{}, err
+			return nil, err
 		}
 	}
 	j, err := prepare(c)
 	if err != nil {
-		return eval.Loss{}, err
+		return nil, err
 	}
-	defer j.close()
-	if err := j.valid.CheckTokenizer(m.Tokenizer.Hash(), m.Tokenizer.Vocab()); err != nil {
-		return eval.Loss{}, err
+	defer func() {
+		if err != nil {
+			j.close()
+		}
+	}()
+	if err = j.valid.CheckTokenizer(m.Tokenizer.Hash(), m.Tokenizer.Vocab()); err != nil {
+		return nil, err
 	}
 	if !j.hasValid() {
-		return eval.Loss{}, fault.Usage.Errorf("the run held out no documents (data.valid: 0); hint: --data DIR with documents for evaluation")
+		err = fault.Usage.Errorf("the run held out no documents (data.valid: 0); hint: --data DIR with documents for evaluation")
 	}
-	a := model.NewActivations(m.Backend, c.Model, j.capacity(), false)
-	return j.evaluate(a, m.Weights, len(j.phases)-1, tokens, nil)
+	return j, nil
 }

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"fmt"
 	"strconv"
 
 	"palimpsest/engine/model"
@@ -98,6 +99,14 @@ func DryRun(o Options) (*Preview, error) {
 	defer b.Close()
 	c, info := j.config, b.Info()
 	p := &Preview{Config: string(runfile.Marshal(c)), Device: deviceLine(b), Parameters: model.NumParams(c.Model), Steps: j.total, Notes: append(j.notes, info.Notes...)}
+	if c.Train.Init != "" {
+		from, err := planInit(c.Train.Init, c.Model, j.tokenizer.Hash())
+		if err != nil {
+			return nil, err
+		}
+		p.Notes = append(p.Notes, from.note())
+		from.tensors.Close()
+	}
 	p.Memory.Weights, p.Memory.Activations = model.MemoryBytes(c.Model, j.capacity(), info.Compute, info.Master)
 	p.Checkpoint = p.Parameters * 12
 	for _, s := range j.phases {
@@ -122,6 +131,14 @@ func DryRun(o Options) (*Preview, error) {
 	}
 	p.Batch = j.previewBatch(u.plans[0])
 	return p, nil
+}
+
+// target is what a row of a term asks for, as text.
+func (j *job) target(t *objectives.Term, r int) string {
+	if t.Head != objectives.HeadLM {
+		return fmt.Sprintf("%s %d", t.Head, t.Targets[r])
+	}
+	return j.show(t.Targets[r])
 }
 
 // heldOutDocuments counts the documents of the evaluation.
@@ -160,7 +177,7 @@ func (j *job) previewBatch(p *objectives.Plan) PreviewBatch {
 			if len(t.Weights) > 0 {
 				weight = float64(t.Weights[r])
 			}
-			asks[row] = ask{j.show(t.Targets[r]), weight, t.Name}
+			asks[row] = ask{j.target(t, r), weight, t.Name}
 		}
 	}
 	for i, s := range p.Segments[:min(previewSegments, len(p.Segments))] {

@@ -87,6 +87,11 @@ func (t *Trainer) resume() error {
 	step := int64(-1)
 	if from == nil {
 		t.weights.Init(t.b, t.job.config.Train.Seed)
+		if path := t.job.config.Train.Init; path != "" {
+			if err := t.begin(path); err != nil {
+				return err
+			}
+		}
 	} else {
 		if err := t.load(from); err != nil {
 			return err

@@ -1,0 +1,109 @@
+package engine
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"palimpsest/engine/checkpoint"
+	"palimpsest/engine/fault"
+	"palimpsest/engine/model"
+	"palimpsest/engine/text"
+)
+
+// initPlan is what a run takes from another run's checkpoint: all weights but classification heads that one of them lacks.
+type initPlan struct {
+	dir     string
+	tensors *checkpoint.Safetensors
+	fresh   []string // parameters that the checkpoint lacks
+	left    []string // tensors that the model lacks
+}
+
+// planInit opens a checkpoint, or a run's best or newest one, and compares it with a model. The caller closes tensors.
+func planInit(path string, c model.Config, tokenizer string) (p initPlan, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("train.init: %w", err)
+			if p.tensors != nil {
+				p.tensors.Close()
+			}
+		}
+	}()
+	from, err := findCheckpoint(path)
+	if err != nil {
+		return p, err
+	}
+	p.dir = from.Dir()
+	raw, err := from.Read(TokenizerFile)
+	if err != nil {
+		return p, err
+	}
+	trained, err := text.Parse(raw)
+	if err != nil {
+		return p, fault.Checkpoint.Errorf("%s: %s: %w", p.dir, TokenizerFile, err)
+	}
+	if trained.Hash() != tokenizer {
+		return p, fault.Data.Errorf("%s was trained with tokenizer %s, the data set was made with %s; hint: build the data set with the tokenizer of the checkpoint, %s/%s",
+			p.dir, trained.Hash(), tokenizer, p.dir, TokenizerFile)
+	}
+	if p.tensors, err = from.Tensors(modelFile); err != nil {
+		return p, err
+	}
+	known := map[string]bool{}
+	for _, param := range model.Layout(c).Params {
+		known[param.Name] = true
+		info, ok := p.tensors.Info(param.Name)
+		switch {
+		case ok && !slices.Equal(info.Shape, param.Shape):
+			return p, fault.Checkpoint.Errorf("%s: tensor %s has shape %v, the model wants %v; hint: give the model section the sizes of that run", p.dir, param.Name, info.Shape, param.Shape)
+		case !ok && !strings.HasPrefix(param.Name, model.ClassifierPrefix):
+			return p, fault.Checkpoint.Errorf("%s has no tensor %s; hint: only classification heads may be new, the rest of the model section must be that of the checkpoint's run", p.dir, param.Name)
+		case !ok:
+			p.fresh = append(p.fresh, param.Name)
+		}
+	}
+	for _, name := range p.tensors.Names() {
+		switch {
+		case known[name]:
+		case !strings.HasPrefix(name, model.ClassifierPrefix):
+			return p, fault.Checkpoint.Errorf("%s: tensor %s has no place in the model; hint: only classification heads may be left behind, the rest of the model section must be that of the checkpoint's run", p.dir, name)
+		default:
+			p.left = append(p.left, name)
+		}
+	}
+	return p, nil
+}
+
+// note names what was not taken over.
+func (p *initPlan) note() string {
+	s := "weights begin as " + p.dir
+	if len(p.fresh) > 0 {
+		s += "; new: " + strings.Join(p.fresh, ", ")
+	}
+	if len(p.left) > 0 {
+		s += "; left behind: " + strings.Join(p.left, ", ")
+	}
+	return s
+}
+
+// begin replaces initial weights by those of a checkpoint.
+func (t *Trainer) begin(path string) error {
+	p, err := planInit(path, t.job.config.Model, t.job.tokenizer.Hash())
+	if err != nil {
+		return err
+	}
+	defer p.tensors.Close()
+	for _, param := range t.weights.Params {
+		if slices.Contains(p.fresh, param.Name) {
+			continue
+		}
+		values := make([]float32, param.Len())
+		if err := p.tensors.ReadFloat32(param.Name, values); err != nil {
+			return fault.Checkpoint.Wrap(err)
+		}
+		t.b.Upload(param.Master, values)
+	}
+	t.weights.Publish(t.b)
+	t.say("%s", p.note())
+	return t.b.Sync()
+}
