@@ -49,18 +49,18 @@ if cgo && ! has_openblas && [ -z "${PALIMPSEST_OPENBLAS+set}" ]; then
 fi
 run ./palimpsest doctor
 
-# About 2 minutes of training on 2 cores with OpenBLAS; fewer steps where products are slower.
+# As many steps as take about 2 minutes at the rate of matrix products that doctor measured; an interrupted demo keeps its
+# number.
+rate=$(./palimpsest doctor --json | sed -n 's/.*"sgemm_gflops":\([0-9]*\).*/\1/p')
+if [ -z "$STEPS" ] && [ ! -e "$OUT/finished" ]; then STEPS=$(cat "$OUT/steps" 2>/dev/null || true); fi
 if [ -z "$STEPS" ]; then
-	if has_openblas; then
-		STEPS=2000
-	elif cgo; then
-		STEPS=1000
-		echo "demo: without OpenBLAS half as many steps are trained"
-	else
-		STEPS=150
-		echo "demo: without C kernels a short run is trained, which learns little"
-	fi
+	STEPS=$((rate * 10))
+	if [ "$STEPS" -gt 2000 ]; then STEPS=2000; fi
+	if [ "$STEPS" -lt 120 ]; then STEPS=120; fi
+	if [ "$STEPS" -lt 1000 ]; then echo "demo: products are slow here ($rate GFLOP/s): $STEPS steps are trained, which learns little"; fi
 fi
+EVAL=32768 # held-out tokens
+if ! cgo; then EVAL=4096; fi
 
 # Text: the Go standard library's source (no testdata, no vendor), and Newton's Opticks where the installation has it.
 SRC="$("$GO" env GOROOT)/src"
@@ -78,6 +78,7 @@ if [ -e "$OUT/finished" ] || [ "$(cat "$OUT/settings" 2>/dev/null)" != "$setting
 mkdir -p "$OUT"
 [ -e "$OUT/settings" ] && say "Going on with the interrupted demo in ./$OUT"
 printf '%s\n' "$settings" >"$OUT/settings"
+printf '%s\n' "$STEPS" >"$OUT/steps"
 
 say "1. A tokenizer: byte-level BPE, $VOCAB tokens"
 [ -e "$OUT/tokenizer.json" ] || run ./palimpsest tokenizer train --vocab "$VOCAB" --out "$OUT/tokenizer.json" "${TEXT[@]}"
@@ -89,7 +90,7 @@ run ./palimpsest data verify "$OUT/shards"
 
 say "3. Training: a small masked language model"
 code=0
-run ./palimpsest train --preset mlm-cpu-tiny --steps "$STEPS" --data "$OUT/shards" --out "$OUT/run" || code=$?
+run ./palimpsest train --preset mlm-cpu-tiny --steps "$STEPS" --set "eval.tokens=$EVAL" --data "$OUT/shards" --out "$OUT/run" || code=$?
 if [ "$code" = 75 ]; then
 	echo "demo: interrupted; 'make demo' goes on from here"
 	exit 75
@@ -97,7 +98,7 @@ fi
 [ "$code" = 0 ] || exit "$code"
 
 say "4. How good is it on documents that it never saw?"
-run ./palimpsest eval loss --model "$OUT/run"
+run ./palimpsest eval loss --model "$OUT/run" --tokens "$((EVAL * 2))"
 
 say "5. Its answers on lines of those documents"
 run ./palimpsest fill-mask --model "$OUT/run" --held-out 6 --top 4
