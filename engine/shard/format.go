@@ -15,15 +15,16 @@ const (
 	lengthWidth = 4 // bytes of a document length on disk
 )
 
-// planeNames are the planes the format knows: loss (0 = context only), bio (entity tags, 255 = none), class, and sign
+// planeNames are the planes the format knows: loss (0 = context only), bio (entity tags, 255 = none), label (class of the
+// document at every token, 255 = none), class, and sign
 // (int8 kept as its byte).
-var planeNames = []string{"bio", "class", "loss", "sign"}
+var planeNames = []string{"bio", "class", "label", "loss", "sign"}
 
 func knownPlane(name string) bool { return slices.Contains(planeNames, name) }
 
 var (
 	plainName   = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
-	writtenName = regexp.MustCompile(`^([0-9]{5}\.(tok|len|bio|class|loss|sign)\.zst(\.tmp)?|index\.json\.tmp|UNFINISHED)$`)
+	writtenName = regexp.MustCompile(`^([0-9]{5}\.(tok|len|bio|class|label|loss|sign)\.zst(\.tmp)?|(index|progress)\.json\.tmp|progress\.json|UNFINISHED)$`)
 )
 
 // safeName reports whether a shard's name can only mean a file directly in the folder.
