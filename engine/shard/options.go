@@ -18,6 +18,9 @@ type WriterOptions struct {
 	Source        string
 	CreatedBy     string  // "" = "palimpsest"
 	Planes        []Plane // written together with the tokens, by AppendWith; Describe can replace a provenance
+	// Recipe, when not empty, makes the build one that Resume can go on with: it says, in the caller's words, everything else
+	// that the documents depend on. Its journal costs three fsyncs a shard. It is no part of the data set.
+	Recipe string
 }
 
 // complete sets the defaults and checks.
@@ -33,7 +36,7 @@ func (o *WriterOptions) complete() error {
 	}
 	o.Planes = slices.Clone(o.Planes)
 	slices.SortFunc(o.Planes, func(a, b Plane) int { return strings.Compare(a.Name, b.Name) })
-	texts := []*string{&o.TokenizerHash, &o.Source, &o.CreatedBy}
+	texts := []*string{&o.TokenizerHash, &o.Source, &o.CreatedBy, &o.Recipe}
 	for i, p := range o.Planes {
 		if !knownPlane(p.Name) || i > 0 && p.Name == o.Planes[i-1].Name {
 			return fault.Usage.Errorf("data set: plane %q, expected distinct ones of %v", p.Name, planeNames)

@@ -29,6 +29,7 @@ type Writer struct {
 	values  [][]byte // of the planes, in the same order
 	count   int      // tokens of the open frame
 	written int64    // documents
+	mark    string   // see Mark
 	err     error    // the first failure; everything after repeats it
 	closed  bool
 }
@@ -66,6 +67,11 @@ func createIn(dir string, o folder, options WriterOptions) (*Writer, error) {
 	if err != nil {
 		return nil, fault.Write.Errorf("data set %s: %w", dir, err)
 	}
+	return newWriter(dir, o, options)
+}
+
+// newWriter makes a writer without a look at the folder; the options are complete.
+func newWriter(dir string, o folder, options WriterOptions) (*Writer, error) {
 	z, err := newEncoder()
 	if err != nil {
 		return nil, err
@@ -269,11 +275,20 @@ func (w *Writer) closeShard() error {
 	w.planes = nil
 	w.index.Shards = append(w.index.Shards, w.shard)
 	w.shard = Shard{}
+	if w.options.Recipe != "" {
+		if err := w.writeJournal(); err != nil {
+			return w.wrap(err)
+		}
+	}
 	return nil
 }
 
 func (w *Writer) wrap(err error) error {
-	return fault.Of(err).Errorf("data set %s: %w; hint: nothing of it is usable, build it again", w.dir, err)
+	hint := "nothing of it is usable, build it again"
+	if w.options.Recipe != "" {
+		hint = "its complete shards are kept when it is resumed"
+	}
+	return fault.Of(err).Errorf("data set %s: %w; hint: %s", w.dir, err, hint)
 }
 
 // Close commits the data set: all files get their names, then index.json appears. After an error there is no data set and
@@ -309,9 +324,16 @@ func (w *Writer) kinds() []string {
 }
 
 func (w *Writer) commit() error {
+	names, err := w.folder.Names()
+	if err != nil {
+		return w.wrap(fault.Write.Wrap(err))
+	}
 	for _, s := range w.index.Shards {
 		for _, kind := range w.kinds() {
 			name := fileName(s.Name, kind)
+			if slices.Contains(names, name) {
+				continue // an interrupted commit came so far
+			}
 			if err := w.folder.Rename(name+temporary, name); err != nil {
 				return w.wrap(fault.Write.Wrap(err))
 			}
@@ -327,9 +349,14 @@ func (w *Writer) commit() error {
 	if err := writeFile(w.folder, indexName, text); err != nil {
 		return w.wrap(fault.Write.Wrap(err))
 	}
-	// The data set is committed; a marker that stays behind is ignored by readers.
-	if err := w.folder.Remove(unfinishedName); err != nil {
-		return fault.Write.Errorf("data set %s is complete, but its marker %s cannot be removed: %w", w.dir, unfinishedName, err)
+	// The data set is committed; what stays behind is ignored by readers.
+	for _, name := range []string{journalName, unfinishedName} {
+		if name == journalName && w.options.Recipe == "" {
+			continue
+		}
+		if err := w.folder.Remove(name); err != nil {
+			return fault.Write.Errorf("data set %s is complete, but %s cannot be removed: %w", w.dir, name, err)
+		}
 	}
 	return nil
 }
@@ -339,6 +366,16 @@ func (w *Writer) Abort() error {
 	if w.closed {
 		return nil
 	}
+	w.release()
+	err := clearUnfinished(w.dir, w.folder)
+	if e := w.done(); err == nil {
+		err = e
+	}
+	return err
+}
+
+// release closes what is open.
+func (w *Writer) release() {
 	w.closed = true
 	for _, f := range append([]*frameWriter{w.tok, w.len}, w.planes...) {
 		if f != nil {
@@ -346,9 +383,4 @@ func (w *Writer) Abort() error {
 		}
 	}
 	w.zstd.Close()
-	err := clearUnfinished(w.dir, w.folder)
-	if e := w.done(); err == nil {
-		err = e
-	}
-	return err
 }

@@ -2,10 +2,15 @@ package text
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"runtime"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
+
+	"github.com/cespare/xxhash/v2"
 
 	"palimpsest/engine/fault"
 )
@@ -21,6 +26,33 @@ type EncodeOptions struct {
 	// others; by default the others of an entity have TagInside, and those outside TagOutside.
 	FirstSubword bool
 	Workers      int // goroutines that encode; default GOMAXPROCS
+	// From passes over the documents up to a Mark of an earlier, interrupted run with the same options: they are read, and
+	// filtered, but neither encoded nor handed out. If they are not the same as then, that is a fault.Data.
+	From Mark
+}
+
+// A Mark is a place in the documents of a Reader. The zero Mark is the beginning.
+type Mark struct {
+	Documents int64  // before it
+	XXH64     uint64 // of their texts and spans, in order
+}
+
+// String gives the form that ParseMark reads.
+func (m Mark) String() string { return fmt.Sprintf("%d:%016x", m.Documents, m.XXH64) }
+
+// ParseMark reads what String wrote; "" is the zero Mark. Errors are fault.Data.
+func ParseMark(s string) (Mark, error) {
+	if s == "" {
+		return Mark{}, nil
+	}
+	documents, sum, ok := strings.Cut(s, ":")
+	n, err := strconv.ParseInt(documents, 10, 64)
+	h, hashErr := strconv.ParseUint(sum, 16, 64)
+	m := Mark{n, h}
+	if !ok || err != nil || hashErr != nil || n < 1 || m.String() != s {
+		return Mark{}, fault.Data.Errorf("mark %.60q: expected a number of documents and 16 hexadecimal digits", s)
+	}
+	return m, nil
 }
 
 // An Encoded document. Its slices belong to the receiver.
@@ -30,12 +62,14 @@ type Encoded struct {
 	Bytes  int // of the text
 	Tokens []int32
 	Planes map[string][]byte // nil without any
+	Mark   Mark              // the place behind this document
 }
 
 // EncodeStats count what EncodeAll did.
 type EncodeStats struct {
 	Documents, Tokens, Bytes int64 // handed out
 	TooShort                 int64 // documents dropped for MinTokens
+	Passed                   int64 // documents passed over for From; no other number counts them
 	Read                     int64 // bytes of all documents, the dropped ones too
 	LostEntities             int64 // entities without a token of their own
 	Learned                  int64 // tokens that the loss plane marks
@@ -52,6 +86,7 @@ const (
 // A batch travels from the reader through one encoder to the receiver; the queue of batches keeps the order of the files.
 type batch struct {
 	documents []Document
+	marks     []Mark
 	encoded   []Encoded // in the order of documents; without Tokens for one that is too short
 	lost      []int
 	done      chan struct{} // closed when encoded is filled
@@ -71,7 +106,7 @@ func EncodeAll(r *Reader, t *Tokenizer, o EncodeOptions, each func(Encoded) erro
 	go func() {
 		defer close(queue)
 		defer close(work)
-		readErr = readBatches(r, func(b *batch) bool {
+		readErr = readBatches(r, o.From, func(b *batch) bool {
 			for _, out := range []chan *batch{queue, work} {
 				select {
 				case out <- b:
@@ -89,6 +124,7 @@ func EncodeAll(r *Reader, t *Tokenizer, o EncodeOptions, each func(Encoded) erro
 			for b := range work {
 				for i := range b.documents {
 					encoded, lost := e.encode(&b.documents[i])
+					encoded.Mark = b.marks[i]
 					b.encoded, b.lost = append(b.encoded, encoded), append(b.lost, lost)
 				}
 				close(b.done)
@@ -96,6 +132,7 @@ func EncodeAll(r *Reader, t *Tokenizer, o EncodeOptions, each func(Encoded) erro
 		})
 	}
 	stats, err := receive(queue, each)
+	stats.Passed = o.From.Documents
 	close(quit)
 	for range queue { // let the reader end
 	}
@@ -131,14 +168,24 @@ func (o *EncodeOptions) complete(t *Tokenizer) error {
 	return nil
 }
 
-// readBatches groups documents so that handing them over costs little, and passes the groups on until pass refuses.
-func readBatches(r *Reader, pass func(*batch) bool) error {
+// readBatches groups the documents behind from so that handing them over costs little, and passes the groups on until pass
+// refuses.
+func readBatches(r *Reader, from Mark, pass func(*batch) bool) error {
 	b, size := &batch{done: make(chan struct{})}, 0
+	var m marker
 	for d, err := range r.Documents() {
 		if err != nil {
 			return err
 		}
-		b.documents = append(b.documents, d)
+		mark := m.after(&d)
+		if mark.Documents == from.Documents && mark != from {
+			return fault.Data.Errorf("the first %d documents, up to %s:%d, are not those that were encoded before; hint: the files or the "+
+				"options have changed, start from the beginning", from.Documents, d.Source, d.Line)
+		}
+		if mark.Documents <= from.Documents {
+			continue
+		}
+		b.documents, b.marks = append(b.documents, d), append(b.marks, mark)
 		size += len(d.Text)
 		if len(b.documents) < batchDocuments && size < batchBytes {
 			continue
@@ -148,10 +195,39 @@ func readBatches(r *Reader, pass func(*batch) bool) error {
 		}
 		b, size = &batch{done: make(chan struct{})}, 0
 	}
+	if n := m.documents; n < from.Documents {
+		return fault.Data.Errorf("%d documents, %d were encoded before; hint: the files or the options have changed, start from the beginning",
+			n, from.Documents)
+	}
 	if len(b.documents) > 0 {
 		pass(b)
 	}
 	return nil
+}
+
+// A marker hashes documents in the order of reading.
+type marker struct {
+	documents int64
+	digest    *xxhash.Digest
+	spans     []byte
+}
+
+// after returns the mark behind a document.
+func (m *marker) after(d *Document) Mark {
+	if m.digest == nil {
+		m.digest = xxhash.New()
+	}
+	m.documents++
+	m.spans = binary.LittleEndian.AppendUint64(m.spans[:0], uint64(len(d.Text)))
+	m.spans = binary.LittleEndian.AppendUint64(m.spans, uint64(len(d.Spans)))
+	for _, s := range d.Spans {
+		for _, v := range [...]int{s.Start, s.End, int(s.Kind), s.Type} {
+			m.spans = binary.LittleEndian.AppendUint64(m.spans, uint64(v))
+		}
+	}
+	m.digest.Write(m.spans)
+	m.digest.Write(d.Text)
+	return Mark{m.documents, m.digest.Sum64()}
 }
 
 // receive hands out documents in order.
