@@ -42,8 +42,8 @@ static void KERNEL(adamw_update)(float *p, const float *g, float *m, float *v, f
 	if (i < n) {
 		size_t rest = n - i;
 		vec first = KERNEL(load_part)(m + i, rest, 0), second = KERNEL(load_part)(v + i, rest, 0);
-		vec moved = KERNEL(adamw_vector)(KERNEL(load_part)(p + i, rest, 0), KERNEL(load_part)(g + i, rest, 0), &first, &second, &o);
-		KERNEL(store_part)(p + i, moved, rest);
+		vec value = KERNEL(load_part)(p + i, rest, 0), grad = KERNEL(load_part)(g + i, rest, 0);
+		KERNEL(store_part)(p + i, KERNEL(adamw_vector)(value, grad, &first, &second, &o), rest);
 		KERNEL(store_part)(m + i, first, rest);
 		KERNEL(store_part)(v + i, second, rest);
 	}

@@ -45,8 +45,8 @@ func openProducts(choice string, leaf leaves) (p products, notes []string, err e
 		return p, nil, nil
 	case err == nil:
 		why := fmt.Sprintf("%s would use its slower %s kernels", p.name(), core)
-		note := fmt.Sprintf("products are built in: %s; hint: unset OPENBLAS_CORETYPE, or install a newer OpenBLAS, or name its file in %s to use it all the same",
-			why, openBLASVariable)
+		note := fmt.Sprintf("products are built in: %s; hint: unset OPENBLAS_CORETYPE, or install a newer OpenBLAS, "+
+			"or name its file in %s to use it all the same", why, openBLASVariable)
 		return builtinProducts(leaf, why), []string{note}, nil
 	case choice == "openblas":
 		return nil, nil, fmt.Errorf("OpenBLAS was asked for: %w; %s, or name its file in %s", err, openBLASHint, openBLASVariable)

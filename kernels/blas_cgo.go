@@ -79,6 +79,6 @@ func (l leaves) outrun(core string) bool {
 func (p openBLAS) name() string { return p.label }
 
 func (openBLAS) multiply(_ *cpu, x product) {
-	C.blas_sgemm(flag(x.transA), flag(x.transB), C.int(x.m), C.int(x.n), C.int(x.k), ptr(x.a), C.int(x.lda), ptr(x.b), C.int(x.ldb),
-		flag(x.add), ptr(x.c), C.int(x.ldc))
+	C.blas_sgemm(flag(x.transA), flag(x.transB), C.int(x.m), C.int(x.n), C.int(x.k), ptr(x.a), C.int(x.lda), ptr(x.b),
+		C.int(x.ldb), flag(x.add), ptr(x.c), C.int(x.ldc))
 }

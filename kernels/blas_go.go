@@ -35,5 +35,6 @@ func (goProducts) multiply(_ *cpu, x product) {
 	if x.add {
 		beta = 1
 	}
-	gonum.Implementation{}.Sgemm(transpose(x.transA), transpose(x.transB), x.m, x.n, x.k, 1, x.a, x.lda, x.b, x.ldb, beta, x.c, x.ldc)
+	gonum.Implementation{}.Sgemm(transpose(x.transA), transpose(x.transB), x.m, x.n, x.k, 1, x.a, x.lda, x.b, x.ldb,
+		beta, x.c, x.ldc)
 }

@@ -23,31 +23,32 @@ func measure(b *testing.B, flops, bytes float64, f func()) {
 	}
 }
 
-func forProducts(b *testing.B, f func(b *testing.B, c *cpu)) {
+func forProducts(b *testing.B, name string, f func(b *testing.B, c *cpu)) {
 	for _, blas := range []string{"auto", "builtin"} {
 		c := newCPU(b, CPUOptions{BLAS: blas})
-		b.Run(blas, func(b *testing.B) { f(b, c) })
+		b.Run(name+blas, func(b *testing.B) { f(b, c) })
 	}
 }
 
 func BenchmarkLinear(b *testing.B) {
-	for _, s := range []struct{ n, in, out int }{{4096, 256, 768}, {4096, 256, 256}, {4096, 256, 1024}, {4096, 1024, 256}, {512, 256, 8192}, {1024, 768, 3072}} {
-		name := fmt.Sprintf("%dx%dx%d", s.n, s.in, s.out)
+	for _, s := range []struct{ n, in, out int }{{4096, 256, 768}, {4096, 256, 256}, {4096, 256, 1024}, {4096, 1024, 256}, {512, 256, 8192},
+		{1024, 768, 3072}} {
+		name := fmt.Sprintf("%dx%dx%d/", s.n, s.in, s.out)
 		flops := 2 * float64(s.n) * float64(s.in) * float64(s.out)
-		forProducts(b, func(b *testing.B, c *cpu) {
+		forProducts(b, name, func(b *testing.B, c *cpu) {
 			x, y := randomBuf(c, 1, s.n*s.in, 1), randomBuf(c, 2, s.n*s.out, 1)
 			w, dw := randomBuf(c, 3, s.in*s.out, 1), c.Alloc(F32, s.in*s.out)
 			bias, dbias, pre := randomBuf(c, 4, s.out, 1), c.Alloc(F32, s.out), c.Alloc(F32, s.n*s.out)
-			b.Run(name+"/forward", func(b *testing.B) {
+			b.Run("forward", func(b *testing.B) {
 				measure(b, flops, 0, func() { c.Linear(y, x, w, bias, Buf{}, s.n, s.in, s.out, None) })
 			})
-			b.Run(name+"/gelu", func(b *testing.B) {
+			b.Run("gelu", func(b *testing.B) {
 				measure(b, flops, 0, func() { c.Linear(y, x, w, bias, pre, s.n, s.in, s.out, GELUErf) })
 			})
-			b.Run(name+"/input", func(b *testing.B) {
+			b.Run("input", func(b *testing.B) {
 				measure(b, flops, 0, func() { c.LinearBackwardInput(x, y, w, Buf{}, s.n, s.in, s.out, None, false) })
 			})
-			b.Run(name+"/weight", func(b *testing.B) {
+			b.Run("weight", func(b *testing.B) {
 				measure(b, flops, 0, func() { c.LinearBackwardWeight(dw, dbias, y, x, s.n, s.in, s.out) })
 			})
 		})
@@ -68,8 +69,8 @@ func BenchmarkAttention(b *testing.B) {
 		rows, length, H, D int
 		mask               Mask
 		drop               float32
-	}{{4096, 128, 4, 64, Bidirectional, 0}, {4096, 128, 4, 64, Bidirectional, 0.1}, {4096, 512, 4, 64, Causal, 0}, {4096, 16, 4, 64, Bidirectional, 0},
-		{4096, 128, 8, 32, Bidirectional, 0}, {1024, 1024, 12, 64, Causal, 0}} {
+	}{{4096, 128, 4, 64, Bidirectional, 0}, {4096, 128, 4, 64, Bidirectional, 0.1}, {4096, 512, 4, 64, Causal, 0},
+		{4096, 16, 4, 64, Bidirectional, 0}, {4096, 128, 8, 32, Bidirectional, 0}, {1024, 1024, 12, 64, Causal, 0}} {
 		H, D := s.H, s.D
 		a := Attention{QKV: randomBuf(c, 1, s.rows*3*H*D, 1), Out: c.Alloc(F32, s.rows*H*D), LSE: c.Alloc(F32, H*s.rows),
 			Segments: cutSegments(s.rows, s.length, s.mask), Rows: s.rows, H: H, K: H, D: D, Drop: Drop{P: s.drop, Seed: 1}}
@@ -81,8 +82,8 @@ func BenchmarkAttention(b *testing.B) {
 		b.Run(name+"/forward", func(b *testing.B) {
 			measure(b, pairs*4*float64(D), 0, func() { c.Attention(a) })
 		})
-		back := AttentionBackward{DQKV: c.Alloc(F32, a.QKV.Len()), DOut: randomBuf(c, 2, a.Out.Len(), 1), Out: a.Out, LSE: a.LSE, QKV: a.QKV,
-			Segments: a.Segments, Rows: s.rows, H: H, K: H, D: D, Drop: a.Drop}
+		back := AttentionBackward{DQKV: c.Alloc(F32, a.QKV.Len()), DOut: randomBuf(c, 2, a.Out.Len(), 1), Out: a.Out, LSE: a.LSE,
+			QKV: a.QKV, Segments: a.Segments, Rows: s.rows, H: H, K: H, D: D, Drop: a.Drop}
 		b.Run(name+"/backward", func(b *testing.B) {
 			measure(b, pairs*10*float64(D), 0, func() { c.AttentionBackward(back) })
 		})
@@ -104,7 +105,8 @@ func BenchmarkNorm(b *testing.B) {
 	for _, s := range []struct{ n, C int }{{4096, 256}, {1024, 768}} {
 		for _, p := range []float32{0, 0.1} {
 			bytes := float64(s.n * s.C * 4)
-			x, delta, y, sum := randomBuf(c, 1, s.n*s.C, 1), randomBuf(c, 2, s.n*s.C, 1), c.Alloc(F32, s.n*s.C), c.Alloc(F32, s.n*s.C)
+			x, delta := randomBuf(c, 1, s.n*s.C, 1), randomBuf(c, 2, s.n*s.C, 1)
+			y, sum := c.Alloc(F32, s.n*s.C), c.Alloc(F32, s.n*s.C)
 			gain, bias, mean, rstd := randomBuf(c, 3, s.C, 1), randomBuf(c, 4, s.C, 1), c.Alloc(F32, s.n), c.Alloc(F32, s.n)
 			name := fmt.Sprintf("%dx%d_drop%g", s.n, s.C, p)
 			b.Run(name+"/forward", func(b *testing.B) {
@@ -119,8 +121,8 @@ func BenchmarkNorm(b *testing.B) {
 			dgain, dbias := c.Alloc(F32, s.C), c.Alloc(F32, s.C)
 			b.Run(name+"/backward", func(b *testing.B) {
 				measure(b, 0, 4*bytes, func() {
-					c.NormBackward(NormBackward{DSum: y, DGain: dgain, DBias: dbias, DY: delta, Sum: sum, Gain: gain, Mean: mean, Rstd: rstd,
-						N: s.n, C: s.C, Kind: LayerNorm, Add: true})
+					c.NormBackward(NormBackward{DSum: y, DGain: dgain, DBias: dbias, DY: delta, Sum: sum, Gain: gain, Mean: mean,
+						Rstd: rstd, N: s.n, C: s.C, Kind: LayerNorm, Add: true})
 				})
 			})
 		}
@@ -134,7 +136,8 @@ func BenchmarkCrossEntropy(b *testing.B) {
 		for _, smoothing := range []float64{0, 0.1} {
 			b.Run(fmt.Sprintf("%dx%d_smoothing%g", s.R, s.V, smoothing), func(b *testing.B) {
 				measure(b, 0, 8*float64(s.R*s.V), func() {
-					c.CrossEntropy(CrossEntropy{Logits: logits, Targets: targets, Loss: loss, R: s.R, V: s.V, Smoothing: smoothing, Grad: true, GradScale: 1})
+					c.CrossEntropy(CrossEntropy{Logits: logits, Targets: targets, Loss: loss, R: s.R, V: s.V,
+						Smoothing: smoothing, Grad: true, GradScale: 1})
 				})
 			})
 		}
@@ -170,7 +173,8 @@ func BenchmarkVector(b *testing.B) {
 	sum := c.Alloc(F64, 1)
 	b.Run("adamw", func(b *testing.B) {
 		measure(b, 0, 28*n, func() {
-			c.AdamW(AdamW{P: p, G: g, M: m, V: v, Guard: sum, LR: 1e-3, B1: 0.9, B2: 0.95, Eps: 1e-8, Correction1: 1, Correction2: 1, GradScale: 1})
+			c.AdamW(AdamW{P: p, G: g, M: m, V: v, Guard: sum, LR: 1e-3, B1: 0.9, B2: 0.95, Eps: 1e-8, Correction1: 1,
+				Correction2: 1, GradScale: 1})
 		})
 	})
 	b.Run("sumsquares", func(b *testing.B) { measure(b, 0, 4*n, func() { c.SumSquares(sum, 0, g, n, false) }) })

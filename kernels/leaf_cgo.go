@@ -141,7 +141,8 @@ func (l leaves) embed(out, tokens, positions, types []float32, ids, pos []int32,
 
 // scatterColumns adds columns [from,to) of src[r] to dst[index[r*stride]].
 func (l leaves) scatterColumns(dst, src []float32, index []int32, stride, rows, width, from, to int) {
-	C.scatter_columns(l.level, ptr(dst), ptr(src), ptrInt(index), C.int(stride), C.int(rows), C.int(width), C.int(from), C.int(to))
+	C.scatter_columns(l.level, ptr(dst), ptr(src), ptrInt(index), C.int(stride), C.int(rows), C.int(width),
+		C.int(from), C.int(to))
 }
 
 func (l leaves) rope(a *Rope, lo, hi int) {

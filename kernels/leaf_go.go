@@ -62,7 +62,8 @@ func (leaves) addNorm(a *AddNorm, lo, hi int) {
 		}
 		x = sum
 	}
-	addNormRef(part(a.Y, lo, hi, a.C), nil, x, nil, f32(a.Gain), f32(a.Bias), part(a.Mean, lo, hi, 1), part(a.Rstd, lo, hi, 1), sub)
+	addNormRef(part(a.Y, lo, hi, a.C), nil, x, nil, f32(a.Gain), f32(a.Bias), part(a.Mean, lo, hi, 1),
+		part(a.Rstd, lo, hi, 1), sub)
 }
 
 func (leaves) normBackward(a *NormBackward, dgain, dbias []float32, lo, hi int) {
@@ -105,8 +106,8 @@ func (leaves) maskedSoftmaxBackward(dscores, dp, p []float32, lo, hi, C int) {
 func (leaves) crossEntropy(a *CrossEntropy, lo, hi int) {
 	sub := *a
 	sub.R = hi - lo
-	crossEntropyRef(part(a.Logits, lo, hi, a.V), View[int32](a.Targets)[lo:hi], part(a.Weights, lo, hi, 1), part(a.NLL, lo, hi, 1),
-		part(a.Loss, lo, hi, 1), part(a.Hit, lo, hi, 1), sub)
+	crossEntropyRef(part(a.Logits, lo, hi, a.V), View[int32](a.Targets)[lo:hi], part(a.Weights, lo, hi, 1),
+		part(a.NLL, lo, hi, 1), part(a.Loss, lo, hi, 1), part(a.Hit, lo, hi, 1), sub)
 }
 
 func (leaves) dropout(y, x []float32, lo, hi, C int, d Drop) {

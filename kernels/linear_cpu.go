@@ -49,7 +49,8 @@ func (b *cpu) LinearBackwardWeight(dweight, dbias, dy, x Buf, n, in, out int) {
 	if n == 0 {
 		return
 	}
-	b.multiply(product{m: out, n: in, k: n, a: f32(dy), lda: out, transA: true, b: f32(x), ldb: in, c: f32(dweight), ldc: in, add: true}, nil)
+	p := product{m: out, n: in, k: n, a: f32(dy), lda: out, transA: true, b: f32(x), ldb: in, c: f32(dweight), ldc: in, add: true}
+	b.multiply(p, nil)
 	if !dbias.Absent() {
 		b.addColumnSums(f32(dbias), f32(dy), n, out)
 	}

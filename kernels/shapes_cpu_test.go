@@ -54,7 +54,8 @@ func TestProductsInPieces(t *testing.T) {
 
 // Blocks cover the product whatever its shape.
 func TestBlockSizes(t *testing.T) {
-	for _, s := range [][3]int{{1, 1, 0}, {1, 1, 1}, {4096, 1024, 256}, {768, 256, 4096}, {512, 256, 8192}, {1, 50257, 768}, {50257, 768, 1024}, {64, 64, 1 << 20}} {
+	for _, s := range [][3]int{{1, 1, 0}, {1, 1, 1}, {4096, 1024, 256}, {768, 256, 4096}, {512, 256, 8192},
+		{1, 50257, 768}, {50257, 768, 1024}, {64, 64, 1 << 20}} {
 		m, n, k := blockSize(s[0], s[1], s[2])
 		if m < 1 || n < 1 || m > s[0] || n > s[1] || k > s[2] || k < 1 && s[2] > 0 {
 			t.Errorf("%v: blocks of %dx%dx%d", s, m, n, k)
@@ -72,10 +73,10 @@ func TestAttentionInPieces(t *testing.T) {
 	} {
 		for _, p := range []float32{0, 0.3} {
 			host := NewRef32()
-			a := Attention{Out: host.Alloc(F32, n*H*D), LSE: host.Alloc(F32, H*n), QKV: randomBuf(host, 1, n*(H+2*K)*D, 1), Segments: segments, Rows: n,
-				H: H, K: K, D: D, Drop: Drop{P: p, Seed: 1 << 40, Step: 7, Site: 9}}
-			b := AttentionBackward{DQKV: host.Alloc(F32, a.QKV.Len()), DOut: randomBuf(host, 2, n*H*D, 1), Out: a.Out, LSE: a.LSE, QKV: a.QKV,
-				Segments: segments, Rows: n, H: H, K: K, D: D, Drop: a.Drop}
+			a := Attention{Out: host.Alloc(F32, n*H*D), LSE: host.Alloc(F32, H*n), QKV: randomBuf(host, 1, n*(H+2*K)*D, 1),
+				Segments: segments, Rows: n, H: H, K: K, D: D, Drop: Drop{P: p, Seed: 1 << 40, Step: 7, Site: 9}}
+			b := AttentionBackward{DQKV: host.Alloc(F32, a.QKV.Len()), DOut: randomBuf(host, 2, n*H*D, 1), Out: a.Out, LSE: a.LSE,
+				QKV: a.QKV, Segments: segments, Rows: n, H: H, K: K, D: D, Drop: a.Drop}
 			host.Attention(a)
 			host.AttentionBackward(b)
 			out, lse, dqkv := f32(a.Out), f32(a.LSE), f32(b.DQKV)
@@ -135,7 +136,8 @@ func TestNaNReachesTheLoss(t *testing.T) {
 			f32(x)[C+3] = float32(bad)
 			c.AddNorm(AddNorm{Y: y, X: x, N: n, C: C, Kind: LayerNorm, Eps: 1e-5})
 			c.ActivationForward(y, y, n*C, GELUErf)
-			a := Attention{Out: c.Alloc(F32, n*C), QKV: c.Alloc(F32, n*3*C), Segments: []Segment{{Start: 1, End: 3}}, Rows: n, H: 1, K: 1, D: C}
+			a := Attention{Out: c.Alloc(F32, n*C), QKV: c.Alloc(F32, n*3*C), Segments: []Segment{{Start: 1, End: 3}}, Rows: n,
+				H: 1, K: 1, D: C}
 			for i := range n {
 				for part := range 3 {
 					copy(f32(a.QKV)[(3*i+part)*C:], f32(y)[i*C:(i+1)*C])
@@ -144,7 +146,8 @@ func TestNaNReachesTheLoss(t *testing.T) {
 			c.Attention(a)
 			logits, loss := c.Alloc(F32, n*V), c.Alloc(F32, n)
 			c.Linear(logits, a.Out, w, Buf{}, Buf{}, n, C, V, None)
-			c.CrossEntropy(CrossEntropy{Logits: logits, Targets: HostBuf([]int32{1, 2, 3}), Loss: loss, R: n, V: V, Grad: true, GradScale: 1})
+			c.CrossEntropy(CrossEntropy{Logits: logits, Targets: HostBuf([]int32{1, 2, 3}), Loss: loss, R: n, V: V, Grad: true,
+				GradScale: 1})
 			l := f32(loss)
 			if l[0] != l[0] || l[1] == l[1] || l[2] == l[2] {
 				t.Errorf("%s: losses %v after %g in row 1, want NaN in rows 1 and 2 alone", c.info.Name, l, bad)
@@ -152,8 +155,8 @@ func TestNaNReachesTheLoss(t *testing.T) {
 			guard := c.Alloc(F64, 1)
 			c.SumSquares(guard, 0, logits, n*V, false)
 			before := append([]float32(nil), f32(w)...)
-			c.AdamW(AdamW{P: w, G: c.Alloc(F32, V*C), M: c.Alloc(F32, V*C), V: c.Alloc(F32, V*C), Guard: guard, LR: 1, Eps: 1e-8, Decay: 1, Correction1: 1,
-				Correction2: 1, GradScale: 1})
+			c.AdamW(AdamW{P: w, G: c.Alloc(F32, V*C), M: c.Alloc(F32, V*C), V: c.Alloc(F32, V*C), Guard: guard, LR: 1, Eps: 1e-8,
+				Decay: 1, Correction1: 1, Correction2: 1, GradScale: 1})
 			agree(t, c.info.Name+" parameters behind the guard", f32(w), before, 0)
 		}
 		c.Close()

@@ -47,10 +47,11 @@ func everyOp(c *cpu) []string {
 	d.note("embed", y, tokens, positions)
 
 	sum, mean, rstd, gain, bias := zeros(n*C), zeros(n), zeros(n), random(C), random(C)
-	c.AddNorm(AddNorm{Y: y, Sum: sum, X: x, Delta: random(n * C), Gain: gain, Bias: bias, Mean: mean, Rstd: rstd, N: n, C: C, Kind: LayerNorm,
-		Eps: 1e-5, Drop: drop})
+	c.AddNorm(AddNorm{Y: y, Sum: sum, X: x, Delta: random(n * C), Gain: gain, Bias: bias, Mean: mean, Rstd: rstd,
+		N: n, C: C, Kind: LayerNorm, Eps: 1e-5, Drop: drop})
 	dgain, dbias, dsum := zeros(C), zeros(C), zeros(n*C)
-	c.NormBackward(NormBackward{DSum: dsum, DGain: dgain, DBias: dbias, DY: x, Sum: sum, Gain: gain, Mean: mean, Rstd: rstd, N: n, C: C, Kind: LayerNorm})
+	c.NormBackward(NormBackward{DSum: dsum, DGain: dgain, DBias: dbias, DY: x, Sum: sum, Gain: gain, Mean: mean, Rstd: rstd,
+		N: n, C: C, Kind: LayerNorm})
 	d.note("norm", y, sum, mean, rstd, dsum, dgain, dbias)
 
 	w, b, pre, z, dw, db := random(out*C), random(out), zeros(n*out), zeros(n*out), zeros(out*C), zeros(out)
@@ -75,12 +76,12 @@ func everyOp(c *cpu) []string {
 	d.note("rope", y)
 
 	const H, K, D = 4, 2, 16
-	a := Attention{Out: zeros(n * H * D), LSE: zeros(H * n), QKV: random(n * (H + 2*K) * D), Rows: n, H: H, K: K, D: D, Drop: drop,
-		Segments: []Segment{{Start: 0, End: 150, Mask: Causal}, {Start: 150, End: 155}, {Start: 155, End: 299, Window: 20}}}
+	a := Attention{Out: zeros(n * H * D), LSE: zeros(H * n), QKV: random(n * (H + 2*K) * D), Rows: n, H: H, K: K, D: D,
+		Drop: drop, Segments: []Segment{{Start: 0, End: 150, Mask: Causal}, {Start: 150, End: 155}, {Start: 155, End: 299, Window: 20}}}
 	c.Attention(a)
 	dqkv := zeros(a.QKV.Len())
-	c.AttentionBackward(AttentionBackward{DQKV: dqkv, DOut: random(a.Out.Len()), Out: a.Out, LSE: a.LSE, QKV: a.QKV, Segments: a.Segments, Rows: n, H: H,
-		K: K, D: D, Drop: drop})
+	c.AttentionBackward(AttentionBackward{DQKV: dqkv, DOut: random(a.Out.Len()), Out: a.Out, LSE: a.LSE, QKV: a.QKV,
+		Segments: a.Segments, Rows: n, H: H, K: K, D: D, Drop: drop})
 	d.note("attention", a.Out, a.LSE, dqkv)
 
 	p, lse, dp := zeros(n*C), zeros(n), zeros(n*C)
@@ -94,7 +95,8 @@ func everyOp(c *cpu) []string {
 	d.note("rows", y, dsum)
 
 	logits, loss := random(n*V), zeros(n)
-	c.CrossEntropy(CrossEntropy{Logits: logits, Targets: randomIndex(c, 4, n, V), Loss: loss, R: n, V: V, Smoothing: 0.1, Grad: true, GradScale: 0.5})
+	c.CrossEntropy(CrossEntropy{Logits: logits, Targets: randomIndex(c, 4, n, V), Loss: loss, R: n, V: V, Smoothing: 0.1,
+		Grad: true, GradScale: 0.5})
 	d.note("cross-entropy", logits, loss)
 
 	total := c.Alloc(F64, 2)
@@ -105,8 +107,8 @@ func everyOp(c *cpu) []string {
 	d.note("dropout and sums", y, total)
 
 	m, v := zeros(n*C), zeros(n*C)
-	c.AdamW(AdamW{P: x, G: y, M: m, V: v, Copy: dsum, Guard: total, LR: 0.1, B1: 0.9, B2: 0.95, Eps: 1e-8, Decay: 0.1, Correction1: 0.1,
-		Correction2: 0.05, GradScale: 1, Clip: 1})
+	c.AdamW(AdamW{P: x, G: y, M: m, V: v, Copy: dsum, Guard: total, LR: 0.1, B1: 0.9, B2: 0.95, Eps: 1e-8, Decay: 0.1,
+		Correction1: 0.1, Correction2: 0.05, GradScale: 1, Clip: 1})
 	d.note("adamw", x, m, v, dsum)
 	return d.lines
 }
