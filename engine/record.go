@@ -13,6 +13,7 @@ import (
 	"palimpsest/engine/model"
 	"palimpsest/engine/report"
 	"palimpsest/engine/runfile"
+	"palimpsest/kernels"
 )
 
 // Observer sees a run as it goes, for a person at a terminal. Calls come from the training goroutine, one at a time.
@@ -27,6 +28,9 @@ type Observer interface {
 // LogFile is the name of the log in a run folder.
 const LogFile = "log.jsonl"
 
+// EventFolder is the name of the folder of TensorBoard event files in a run folder.
+const EventFolder = "tb"
+
 // flopRule says how FLOP/s and MFU are counted.
 const flopRule = "forward + backward = 3 x forward; 2 a weight and token, 2 a head weight and loss row, 4 C a pair of tokens that attend (causal: half the pairs); MFU against the rate of a large float32 product measured at the start"
 
@@ -34,9 +38,11 @@ const flopRule = "forward + backward = 3 x forward; 2 a weight and token, 2 a he
 type record struct {
 	t      *Trainer
 	log    *report.Log
+	events *report.Events
 	peak   float64 // FLOP/s of a large product, measured at the start
 	began  time.Time
-	before float64 // seconds of earlier processes
+	before float64     // seconds of earlier processes
+	norms  kernels.Buf // float64: squares by layer
 
 	// Since the last step line:
 	tokens        int64
@@ -62,6 +68,7 @@ func newRecord(t *Trainer) (*record, error) {
 	if err != nil {
 		return nil, err
 	}
+	r.events = report.OpenEvents(filepath.Join(t.options.Out, EventFolder), t.state.Step, t.note)
 	if t.options.Observe != nil {
 		t.options.Observe.Begin(header, t.state.Step)
 	}
@@ -76,7 +83,10 @@ func (r *record) elapsed() float64 {
 	return r.before + time.Since(r.began).Seconds()
 }
 
-func (r *record) close() error { return r.log.Close() }
+func (r *record) close() error {
+	r.events.Close()
+	return r.log.Close()
+}
 
 // say tells the user something, on the screen and in the log once it is open.
 func (t *Trainer) say(format string, args ...any) { t.note(fmt.Sprintf(format, args...)) }
@@ -100,6 +110,9 @@ func (t *Trainer) logStep(u *update, s stepResult, spent, waited time.Duration) 
 		r.flops += model.FLOPs(t.job.config.Model, p)
 	}
 	step := t.state.Step
+	if every := t.job.config.Log.NormsEvery; every > 0 && step%every == 0 {
+		t.logNorms()
+	}
 	if !s.finite() {
 		t.say("step %d was not finite (loss %g, gradient norm %g): the update was dropped; documents %s", step, s.loss, s.gradNorm, documentsOf(u))
 	}
@@ -118,6 +131,9 @@ func (t *Trainer) logStep(u *update, s stepResult, spent, waited time.Duration) 
 	}
 	r.tokens, r.flops, r.waited, r.spent = 0, 0, 0, 0
 	r.log.Write(line)
+	if n := t.state.Noise; n != nil {
+		r.log.Write(n.line(step))
+	}
 	if t.options.Observe != nil {
 		t.options.Observe.Step(line)
 	}
@@ -145,6 +161,7 @@ func (t *Trainer) logEval(phase int, l eval.Loss) {
 	line := report.Eval{Step: t.state.Step, Phase: t.job.phases[phase].objective, Loss: l.Loss, Accuracy: &l.Accuracy, Perplexity: l.Perplexity, Rows: l.Rows,
 		BaselineAccuracy: &l.BaselineAccuracy, BaselineLoss: &l.BaselineLoss, Seconds: t.record.elapsed()}
 	t.record.log.Write(line)
+	t.record.events.Eval(line)
 	if t.options.Observe != nil {
 		t.options.Observe.Eval(line)
 	}
