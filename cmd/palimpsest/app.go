@@ -33,7 +33,7 @@ func newApp() *cli.App {
 		ExitErrHandler:            func(*cli.Context, error) {},
 		Commands: []*cli.Command{
 			doctorCommand(), tokenizerCommand(), dataCommand(), trainCommand(), evalCommand(), fillMaskCommand(),
-			generateCommand(), presetCommand(), reportCommand(),
+			generateCommand(), presetCommand(), reportCommand(), benchCommand(),
 		},
 		OnUsageError: usageError,
 	}

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -85,7 +84,7 @@ func buildData(c *cli.Context) (err error) {
 		return err
 	}
 	writer, err := shard.Create(place.dir, shard.WriterOptions{
-		TokenizerHash: tokenizer.Hash(), Vocab: tokenizer.Vocab(), BOS: encoding.bos, EOS: encoding.eos,
+		TokenizerHash: tokenizer.Hash(), Vocab: tokenizer.Vocab(), BOS: encoding.BOS, EOS: encoding.EOS,
 		Source: sourceNote(c.Args().Slice()),
 	})
 	if err != nil {
@@ -109,16 +108,16 @@ func buildData(c *cli.Context) (err error) {
 		return err
 	}
 	result := buildResult{
-		Out: c.String("out"), Tokenizer: tokenizer.Hash(), Documents: index.Documents, Tokens: index.Tokens, TextBytes: stats.bytes,
-		Shards: len(index.Shards), TooShort: stats.tooShort, Seconds: time.Since(start).Seconds(), Notes: readerNotes(reader.Report()),
+		Out: c.String("out"), Tokenizer: tokenizer.Hash(), Documents: index.Documents, Tokens: index.Tokens, TextBytes: stats.Bytes,
+		Shards: len(index.Shards), TooShort: stats.TooShort, Seconds: time.Since(start).Seconds(), Notes: readerNotes(reader.Report()),
 	}
 	for _, s := range index.Shards {
 		result.DiskBytes += s.Tok.Bytes + s.Len.Bytes
 	}
 	result.BytesPerToken = float64(result.TextBytes) / float64(max(1, result.Tokens))
 	result.Ratio = float64(result.TextBytes) / float64(max(1, result.DiskBytes))
-	if stats.tooShort > 0 {
-		result.Notes = append(result.Notes, fmt.Sprintf("%s documents have fewer than %d tokens, dropped", count(stats.tooShort), encoding.minTokens))
+	if stats.TooShort > 0 {
+		result.Notes = append(result.Notes, fmt.Sprintf("%s documents have fewer than %d tokens, dropped", count(stats.TooShort), encoding.MinTokens))
 	}
 	return show(c, result, func(w io.Writer) {
 		fmt.Fprintf(w, "%s: %s documents, %s tokens in %d shard(s)\n", result.Out, count(result.Documents), count(result.Tokens), result.Shards)
@@ -131,21 +130,16 @@ func buildData(c *cli.Context) (err error) {
 	})
 }
 
-// framing is how a text becomes the tokens of a document.
-type framing struct {
-	bos, eos  int32 // -1: not written
-	minTokens int   // of the text itself
-}
-
-func documentFrame(c *cli.Context, t *text.Tokenizer) (framing, error) {
-	f := framing{t.BOS, t.EOS, c.Int("min-tokens")}
+// documentFrame decides what stands around the tokens of a document.
+func documentFrame(c *cli.Context, t *text.Tokenizer) (text.EncodeOptions, error) {
+	f := text.EncodeOptions{BOS: t.BOS, EOS: t.EOS, MinTokens: c.Int("min-tokens")}
 	if t.BOS == t.EOS && !c.IsSet("bos") {
-		f.bos = -1 // one token in both roles ends a document, and thereby begins the next
+		f.BOS = -1 // one token in both roles ends a document, and thereby begins the next
 	}
 	for _, o := range []struct {
 		name string
 		id   *int32
-	}{{"bos", &f.bos}, {"eos", &f.eos}} {
+	}{{"bos", &f.BOS}, {"eos", &f.EOS}} {
 		switch {
 		case c.IsSet(o.name) && !c.Bool(o.name):
 			*o.id = -1
@@ -153,8 +147,8 @@ func documentFrame(c *cli.Context, t *text.Tokenizer) (framing, error) {
 			return f, fault.Usage.Errorf("--%s: %s has no such token; hint: leave the option out", o.name, c.String("tokenizer"))
 		}
 	}
-	if f.minTokens < 1 {
-		return f, fault.Usage.Errorf("--min-tokens: want 1 or more, not %d", f.minTokens)
+	if f.MinTokens < 1 {
+		return f, fault.Usage.Errorf("--min-tokens: want 1 or more, not %d", f.MinTokens)
 	}
 	return f, nil
 }
@@ -239,27 +233,4 @@ func (p place) commit() error {
 		return fault.Write.Errorf("the new data set is in place, but the old one in %s cannot be removed: %w", old, err)
 	}
 	return nil
-}
-
-// buildProgress counts for the status line.
-type buildProgress struct {
-	documents, bytes, tokens atomic.Int64
-	total                    int64
-	start                    time.Time
-}
-
-func (p *buildProgress) String() string {
-	bytes, seconds := p.bytes.Load(), max(1e-3, time.Since(p.start).Seconds())
-	return fmt.Sprintf("%3.0f%%  %s documents  %s tokens  %s/s", 100*min(1, float64(bytes)/float64(max(1, p.total))),
-		count(p.documents.Load()), count(p.tokens.Load()), size(int64(float64(bytes)/seconds)))
-}
-
-// totalBytes adds up file sizes, for a percentage; a file that is gone will be reported when it is read.
-func totalBytes(files []string) (n int64) {
-	for _, name := range files {
-		if info, err := os.Stat(name); err == nil {
-			n += info.Size()
-		}
-	}
-	return n
 }

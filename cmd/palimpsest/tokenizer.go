@@ -53,7 +53,7 @@ func tokenizerCommand() *cli.Command {
 func readerFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringSliceFlag{Name: "include", Usage: "of folders, only files whose name matches this `PATTERN` ('*.txt'); may be repeated"},
-		&cli.StringFlag{Name: "format", Value: "auto", Usage: "`KIND` of files: txt, jsonl, or auto (.jsonl and .ndjson are JSON lines, all else text)"},
+		&cli.StringFlag{Name: "format", Value: "auto", Usage: "`KIND` of files: txt, jsonl, csv, tsv, or auto, by the name (.jsonl, .ndjson, .csv, .tsv, all else text); may be .gz or .zst"},
 		&cli.StringFlag{Name: "unit", Value: "file", Usage: "what a document is in a text file: file, paragraph or line"},
 		&cli.StringFlag{Name: "field", Value: "text", Usage: "`KEY` of a JSON record that holds the text"},
 		&cli.StringFlag{Name: "on-bad-record", Value: "fail", Usage: "fail or skip: what to do with a record that cannot be used"},
@@ -66,7 +66,7 @@ func openReader(c *cli.Context) (*text.Reader, error) {
 	}
 	return text.Open(text.ReaderOptions{
 		Paths: c.Args().Slice(), Include: c.StringSlice("include"), Format: c.String("format"), Unit: c.String("unit"),
-		Field: c.String("field"), OnBadRecord: c.String("on-bad-record"),
+		Field: c.String("field"), OnBadRecord: c.String("on-bad-record"), Stdin: c.App.Reader,
 	})
 }
 

@@ -53,8 +53,10 @@ var shortcuts = []struct{ option, key string }{
 }
 
 // loadConfig reads the run file and what the options change in it, and reports everything that is wrong.
-func loadConfig(c *cli.Context) (engine.Config, error) {
-	config := engine.Default()
+func loadConfig(c *cli.Context) (engine.Config, error) { return loadConfigOver(c, engine.Default()) }
+
+// loadConfigOver is loadConfig with other defaults.
+func loadConfigOver(c *cli.Context, config engine.Config) (engine.Config, error) {
 	if c.String("config") != "" && c.String("preset") != "" {
 		return config, fault.Usage.Errorf("--config and --preset exclude each other; hint: palimpsest preset copy %s run.yaml, and change that", c.String("preset"))
 	}
