@@ -144,7 +144,7 @@ func TestUsageErrors(t *testing.T) {
 		{"tokenizer inspect", []string{"a tokenizer.json"}},
 		{"data build x", []string{"missing --tokenizer, --out"}},
 		{"data verify", []string{"the folder of a data set"}},
-		{"preset show nothing", []string{"known: clm-cpu-small"}},
+		{"preset show nothing", []string{"clm-cpu-small"}},
 		{"preset copy mlm-cpu-tiny", []string{"want two arguments"}},
 		{"preset ls more", []string{"unexpected argument"}},
 		{"doctor now", []string{"unexpected argument"}},
