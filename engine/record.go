@@ -131,6 +131,7 @@ func (t *Trainer) logStep(u *update, s stepResult, spent, waited time.Duration) 
 	}
 	r.tokens, r.flops, r.waited, r.spent = 0, 0, 0, 0
 	r.log.Write(line)
+	r.events.Step(line)
 	if n := t.state.Noise; n != nil {
 		r.log.Write(n.line(step))
 	}
