@@ -16,19 +16,21 @@ import (
 
 // Config is the run file. Its keys and defaults are in the README's table, which is made from here.
 type Config struct {
-	Objective  string              `yaml:"objective" doc:"what is trained, when there is one phase"`
-	Phases     []Phase             `yaml:"phases,omitempty" doc:"instead of objective: one after the other over one optimiser and schedule"`
-	Model      model.Config        `yaml:"model" doc:"the transformer"`
-	Data       Data                `yaml:"data" doc:"what is read, and how it is packed into steps"`
-	Mask       objectives.Mask     `yaml:"mask" doc:"masking of mlm"`
-	Classify   objectives.Classify `yaml:"classify" doc:"the objectives classify and tag"`
-	Optimizer  optim.Config        `yaml:"optimizer" doc:"how parameters are updated"`
-	Schedule   optim.Schedule      `yaml:"schedule" doc:"learning rate over the run"`
-	Train      Training            `yaml:"train" doc:"length and conditions of the run"`
-	Checkpoint Checkpointing       `yaml:"checkpoint" doc:"when state is saved and what is kept"`
-	Log        Log                 `yaml:"log" doc:"what is written while training"`
-	Eval       Evaluation          `yaml:"eval" doc:"evaluation on held-out documents"`
-	StopAfter  int64               `yaml:"stop_after" min:"0" doc:"commit and leave with exit code 75 after this step, as if preempted; 0: never"`
+	Objective  string                 `yaml:"objective" doc:"what is trained, when there is one phase"`
+	Phases     []Phase                `yaml:"phases,omitempty" doc:"instead of objective: one after the other over one optimiser and schedule"`
+	Model      model.Config           `yaml:"model" doc:"the transformer"`
+	Data       Data                   `yaml:"data" doc:"what is read, and how it is packed into steps"`
+	Mask       objectives.Mask        `yaml:"mask" doc:"masking of mlm"`
+	Classify   objectives.Classify    `yaml:"classify" doc:"the objectives classify and tag"`
+	Loss       objectives.LossOptions `yaml:"loss" doc:"loss of a row while training; evaluations report the plain negative log-likelihood"`
+	Optimizer  optim.Config           `yaml:"optimizer" doc:"how parameters are updated"`
+	Schedule   optim.Schedule         `yaml:"schedule" doc:"learning rate over the run"`
+	EMA        optim.EMAConfig        `yaml:"ema" doc:"exponential moving average of the weights"`
+	Train      Training               `yaml:"train" doc:"length and conditions of the run"`
+	Checkpoint Checkpointing          `yaml:"checkpoint" doc:"when state is saved and what is kept"`
+	Log        Log                    `yaml:"log" doc:"what is written while training"`
+	Eval       Evaluation             `yaml:"eval" doc:"evaluation on held-out documents"`
+	StopAfter  int64                  `yaml:"stop_after" min:"0" doc:"commit and leave with exit code 75 after this step, as if preempted; 0: never"`
 }
 
 // Phase is one stretch of a run. Exactly one of Steps and Epochs is given.
@@ -104,7 +106,8 @@ type Checkpointing struct {
 
 // Log is the run file's section on the log.
 type Log struct {
-	Every int64 `yaml:"every" min:"1" doc:"steps between log lines"`
+	Every      int64 `yaml:"every" min:"1" doc:"steps between log lines"`
+	NormsEvery int64 `yaml:"norms_every" min:"0" doc:"steps between lines with the norms of gradients and weights by layer; 0: none"`
 }
 
 // Evaluation is the run file's section on evaluation.
@@ -124,8 +127,10 @@ func Default() Config {
 			Window: 16, Seed: 1},
 		Mask:       objectives.DefaultMask(),
 		Classify:   objectives.DefaultClassify(),
+		Loss:       objectives.DefaultLoss(),
 		Optimizer:  optim.Default(),
 		Schedule:   optim.DefaultSchedule(),
+		EMA:        optim.DefaultEMA(),
 		Train:      Training{Accumulate: 1, Dropout: 0.1, Device: "auto", Seed: 1, MaxNonfinite: 5},
 		Checkpoint: Checkpointing{Every: 200, Keep: 3},
 		Log:        Log{Every: 10},
@@ -142,6 +147,7 @@ func (c *Config) Validate() (problems []runfile.Problem) {
 		}
 	}
 	add("mask.", c.Mask.Validate())
+	add("loss.", c.Loss.Validate())
 	add("classify.", c.Classify.Validate())
 	add("optimizer.", c.Optimizer.Validate())
 	add("schedule.", c.Schedule.Validate())

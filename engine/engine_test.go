@@ -18,12 +18,14 @@ import (
 
 	"palimpsest/engine/fault"
 	"palimpsest/engine/model"
+	"palimpsest/engine/optim"
 	"palimpsest/engine/report"
 	"palimpsest/engine/shard"
 	"palimpsest/engine/signals"
 	"palimpsest/engine/text"
 	"palimpsest/engine/vfs"
 	"palimpsest/kernels/philox"
+	"palimpsest/objectives"
 )
 
 // corpus is real text that every Go installation has: sources of a few standard packages.
@@ -129,14 +131,19 @@ func fingerprint(t testing.TB, run string) string {
 		t.Fatalf("no checkpoint in %s: %v", run, err)
 	}
 	h := sha256.New()
-	for _, f := range []string{modelFile, optimizerFile} {
-		data, err := os.ReadFile(filepath.Join(dirs[len(dirs)-1], f))
+	newest := dirs[len(dirs)-1]
+	files, err := filepath.Glob(filepath.Join(newest, "*.safetensors"))
+	if err != nil || len(files) < 2 {
+		t.Fatalf("%d files of tensors in %s: %v", len(files), newest, err)
+	}
+	for _, f := range files {
+		data, err := os.ReadFile(f)
 		if err != nil {
 			t.Fatal(err)
 		}
 		h.Write(data)
 	}
-	return fmt.Sprintf("%s %x\n%s", filepath.Base(dirs[len(dirs)-1]), h.Sum(nil), strings.Join(losses(t, run), "\n"))
+	return fmt.Sprintf("%s %x\n%s\n%s", filepath.Base(newest), h.Sum(nil), strings.Join(losses(t, run), "\n"), strings.Join(extraLines(t, run), "\n"))
 }
 
 // losses are the log's step and eval lines without what depends on the clock.
@@ -204,6 +211,17 @@ func TestResumeIsBitIdentical(t *testing.T) {
 		"causal, cut stream":      func(c *Config) { c.Objective = "clm" },
 		"two phases": func(c *Config) {
 			c.Phases, c.Train.Steps = []Phase{{Objective: "clm", Steps: 5}, {Objective: "mlm", Epochs: 0.2}}, 0
+		},
+		"lamb, layer decay, trapezoid": func(c *Config) {
+			c.Optimizer.Kind, c.Optimizer.LayerDecay = "lamb", 0.8
+			c.Schedule = optim.Schedule{Kind: "trapezoid", Warmup: 2, Cooldown: 0.4}
+		},
+		"muon, average, norms": func(c *Config) {
+			c.Optimizer.Kind, c.EMA.Decay, c.Log.NormsEvery = "muon", 0.9, 2
+		},
+		"falling shares of whole words, rows weighed": func(c *Config) {
+			c.Mask.Unit, c.Mask.Schedule = "word", objectives.MaskSchedule{Kind: "linear", Final: 0.05}
+			c.Loss.Reweigh.Rule, c.Loss.ZLoss = "top", 1e-4
 		},
 		"oracle": func(c *Config) {
 			c.Train.Device, c.Train.Accumulate, c.Train.Steps, c.Data.TokensPerStep = "ref32", 2, 6, 96

@@ -39,9 +39,9 @@ func (t *Trainer) logExamples(phase int) error {
 	if err := t.acts.Load(p, model.Step{}); err != nil {
 		return err
 	}
-	t.acts.Forward(t.weights)
+	t.acts.Forward(t.judged())
 	holes := make(map[int32]report.Hole, len(rows))
-	err = t.acts.Logits(t.weights, rows, func(i int, logits []float32) {
+	err = t.acts.Logits(t.judged(), rows, func(i int, logits []float32) {
 		hole := report.Hole{Expected: j.show(p.OriginalTokens[rows[i]])}
 		for _, a := range eval.Best(logits, exampleAnswers) {
 			hole.Answers = append(hole.Answers, report.Answer{Token: j.show(a.ID), P: a.Probability})

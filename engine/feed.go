@@ -42,6 +42,7 @@ type feedConfig struct {
 	phases     []stretch
 	accumulate int
 	first, end int64 // steps
+	total      int64 // steps of the run, for schedules of masking
 	vocab      int
 	context    int
 }
@@ -112,6 +113,7 @@ func (u *update) fill(packer *shard.Packer, c feedConfig) {
 		if i == 0 {
 			u.epoch = step.Pieces[0].Epoch
 		}
+		p.Progress = float64(u.step) / float64(max(1, c.total-1))
 		planPieces(o, p, step.Pieces)
 		if err := p.Check(c.vocab, c.context); err != nil {
 			u.err = fault.Data.Wrap(err)

@@ -46,7 +46,7 @@ func planInit(path string, c model.Config, tokenizer string) (p initPlan, err er
 		return p, fault.Data.Errorf("%s was trained with tokenizer %s, the data set was made with %s; hint: build the data set with the tokenizer of the checkpoint, %s/%s",
 			p.dir, trained.Hash(), tokenizer, p.dir, TokenizerFile)
 	}
-	if p.tensors, err = from.Tensors(modelFile); err != nil {
+	if p.tensors, err = from.Tensors(weightsFile(from)); err != nil {
 		return p, err
 	}
 	known := map[string]bool{}

@@ -73,11 +73,11 @@ func prepare(c Config) (_ *job, err error) {
 	j.total = j.phases[len(j.phases)-1].to
 	j.vocabulary = vocabularyOf(j.tokenizer)
 	for _, p := range j.phases {
-		o, err := j.objective(p.objective, c.Train.Seed)
+		o, err := j.objective(p.objective, c.Train.Seed, c.Loss)
 		if err != nil {
 			return nil, err
 		}
-		e, err := j.objective(p.objective, philox.Derive(c.Train.Seed, 1))
+		e, err := j.objective(p.objective, philox.Derive(c.Train.Seed, 1), objectives.DefaultLoss())
 		if err != nil {
 			return nil, err
 		}
@@ -125,8 +125,8 @@ func (j *job) trainTokens() float64 {
 	return float64(j.data.Tokens()) * (1 - j.config.Data.Valid.Share)
 }
 
-func (j *job) objective(name string, seed uint64) (objectives.Objective, error) {
-	o, err := objectives.New(name, objectives.Settings{Seed: seed, Vocabulary: j.vocabulary, Mask: j.config.Mask, Classify: j.config.Classify, Heads: j.config.Model.Classifiers})
+func (j *job) objective(name string, seed uint64, loss objectives.LossOptions) (objectives.Objective, error) {
+	o, err := objectives.New(name, objectives.Settings{Seed: seed, Vocabulary: j.vocabulary, Mask: j.config.Mask, Loss: loss, Classify: j.config.Classify, Heads: j.config.Model.Classifiers})
 	return o, fault.Usage.Wrap(err)
 }
 
@@ -161,7 +161,7 @@ func (j *job) feed(step int64, from shard.Cursor) (*feed, error) {
 	return newFeed(j.data, feedConfig{
 		stream: shard.StreamConfig{Seed: d.Seed, Shuffle: d.Shuffle, Window: d.Window, Split: j.split(shard.Train), Decoders: d.Threads, Planes: j.planes()},
 		pack:   j.packing(), objectives: j.objectives, phases: j.phases, accumulate: j.config.Train.Accumulate,
-		first: step, end: j.total, vocab: int(j.config.Model.Vocab), context: j.config.Model.Context,
+		first: step, end: j.total, total: j.total, vocab: int(j.config.Model.Vocab), context: j.config.Model.Context,
 	}, from)
 }
 

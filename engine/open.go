@@ -25,7 +25,8 @@ type Model struct {
 	Step      int64
 }
 
-// OpenModel opens a checkpoint folder, or of a run folder the best checkpoint, or the newest where none was evaluated.
+// OpenModel opens a checkpoint folder, or of a run folder the best checkpoint, or the newest where none was evaluated. Of a run that keeps
+// a moving average of its weights it is the average, which the run's evaluations are about.
 // The weights are verified against their hashes and are not trainable.
 func OpenModel(path, device string, threads int) (m *Model, err error) {
 	c, err := findCheckpoint(path)
@@ -55,12 +56,12 @@ func OpenModel(path, device string, threads int) (m *Model, err error) {
 		}
 	}()
 	m.Weights = model.NewWeights(m.Backend, m.Config.Model, false)
-	tensors, err := c.Tensors(modelFile)
+	tensors, err := c.Tensors(weightsFile(c))
 	if err != nil {
 		return nil, err
 	}
 	defer tensors.Close()
-	if err := restore(m.Backend, m.Weights, tensors, map[string]kernels.Buf{"": m.Weights.Master}); err != nil {
+	if err := restore(m.Backend, tensors, weightsIn(m.Weights)); err != nil {
 		return nil, err
 	}
 	m.Weights.Publish(m.Backend)

@@ -15,6 +15,9 @@ type poisoned struct {
 
 func (p *poisoned) SumSquares(dst kernels.Buf, at int, x kernels.Buf, n int, add bool) {
 	p.Backend.SumSquares(dst, at, x, n, add)
+	if dst.Len() == 1 || at > 0 || add { // not the guard
+		return
+	}
 	if p.at[p.calls] {
 		p.Backend.Upload(dst.Slice(at, at+1), []float64{math.NaN()})
 	}

@@ -109,6 +109,10 @@ func DryRun(o Options) (*Preview, error) {
 	}
 	p.Memory.Weights, p.Memory.Activations = model.MemoryBytes(c.Model, j.capacity(), info.Compute, info.Master)
 	p.Checkpoint = p.Parameters * 12
+	if c.EMA.Decay > 0 {
+		p.Checkpoint += p.Parameters * 4
+		p.Memory.Weights += p.Parameters * int64(info.Master.Size())
+	}
 	for _, s := range j.phases {
 		p.Phases = append(p.Phases, PreviewPhase{s.objective, s.from, s.to})
 	}

@@ -12,6 +12,7 @@ import (
 	"palimpsest/engine/runfile"
 	"palimpsest/engine/shard"
 	"palimpsest/engine/vfs"
+	"palimpsest/kernels"
 )
 
 // newTrainer opens the data and the device, takes the run folder, and brings the state to where the run goes on.
@@ -45,6 +46,8 @@ func newTrainer(o Options) (t *Trainer, err error) {
 	t.weights = model.NewWeights(t.b, c.Model, true)
 	t.acts = model.NewActivations(t.b, c.Model, t.job.capacity(), true)
 	t.opt = optim.New(t.b, c.Optimizer, t.weights)
+	t.average = optim.NewEMA(t.b, c.EMA, c.Model)
+	t.noise = t.b.Alloc(kernels.F64, 1)
 	t.state = state{Format: stateFormat, Data: hashText(t.job.data), Tokenizer: t.job.tokenizer.Hash(), Device: deviceLine(t.b), Version: o.Version}
 	if err = t.resume(); err != nil {
 		return t, err
@@ -91,6 +94,9 @@ func (t *Trainer) resume() error {
 			if err := t.begin(path); err != nil {
 				return err
 			}
+		}
+		if t.average != nil {
+			t.average.Begin(t.b, t.weights)
 		}
 	} else {
 		if err := t.load(from); err != nil {

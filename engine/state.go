@@ -10,7 +10,6 @@ import (
 	"palimpsest/engine/checkpoint"
 	"palimpsest/engine/fault"
 	"palimpsest/engine/model"
-	"palimpsest/engine/optim"
 	"palimpsest/engine/runfile"
 	"palimpsest/engine/shard"
 	"palimpsest/kernels"
@@ -19,6 +18,7 @@ import (
 // Files of a checkpoint, beside the manifest.
 const (
 	modelFile     = "model.safetensors"
+	averageFile   = "ema.safetensors" // of runs with a moving average of the weights
 	optimizerFile = "optimizer.safetensors"
 	stateFile     = "state.json"
 	configFile    = "config.yaml"
@@ -39,6 +39,7 @@ type state struct {
 	Streak    int          `json:"streak"`    // updates dropped in a row
 	Evaluated int64        `json:"evaluated"` // step of the last evaluation
 	Best      *bestLoss    `json:"best,omitempty"`
+	Noise     *noise       `json:"noise,omitempty"`
 	Seconds   float64      `json:"seconds"`
 	Resumes   int          `json:"resumes"`
 	Data      string       `json:"data"`      // hash of the data set's index
@@ -70,66 +71,102 @@ func (t *Trainer) contents() (checkpoint.Contents, error) {
 	if err != nil {
 		return nil, err
 	}
-	weights, err := checkpoint.TensorFile(modelFile, tensors(t.b, t.weights, map[string]kernels.Buf{"": t.weights.Master}), map[string]string{"step": fmt.Sprint(t.state.Step)})
-	if err != nil {
-		return nil, err
-	}
-	moments, err := checkpoint.TensorFile(optimizerFile, tensors(t.b, t.weights, map[string]kernels.Buf{"m.": t.opt.M, "v.": t.opt.V}), nil)
-	if err != nil {
-		return nil, err
-	}
-	return checkpoint.Contents{
-		weights, moments,
+	contents := checkpoint.Contents{
 		checkpoint.BytesFile(configFile, runfile.Marshal(t.job.config)),
 		checkpoint.BytesFile(TokenizerFile, tokenizerJSON),
 		checkpoint.BytesFile(stateFile, stateJSON),
-	}, nil
+	}
+	for _, f := range t.stored() {
+		file, err := checkpoint.TensorFile(f.name, tensors(t.b, f.list), map[string]string{"step": fmt.Sprint(t.state.Step)})
+		if err != nil {
+			return nil, err
+		}
+		contents = append(contents, file)
+	}
+	return contents, nil
 }
 
-// tensors lists flat buffers by parameter, each name behind its prefix. One tensor at a time is on the host.
-func tensors(b kernels.Backend, w *model.Weights, flat map[string]kernels.Buf) (list []checkpoint.Tensor) {
-	var scratch []float32
-	var raw []byte
-	for prefix, buf := range flat {
-		for _, p := range w.Params {
-			list = append(list, checkpoint.Tensor{Name: prefix + p.Name, DType: checkpoint.F32, Shape: p.Shape, Data: func(out io.Writer) error {
-				scratch = slices.Grow(scratch[:0], p.Len())[:p.Len()]
-				b.Download(scratch, optim.Moment(buf, w, p))
-				if err := b.Sync(); err != nil {
-					return err
-				}
-				raw = littleEndian(raw[:0], scratch)
-				_, err := out.Write(raw)
-				return err
-			}})
-		}
+// A stored tensor is a buffer of a parameter's shape with its name in a checkpoint.
+type stored struct {
+	name  string
+	param *model.Param
+	buf   kernels.Buf
+}
+
+// A storedFile is one file of tensors.
+type storedFile struct {
+	name string
+	list []stored
+}
+
+// stored lists the tensors of a checkpoint by file.
+func (t *Trainer) stored() []storedFile {
+	var moments []stored
+	for _, m := range t.opt.State() {
+		moments = append(moments, stored{m.Prefix + m.Param.Name, m.Param, m.Buf})
+	}
+	files := []storedFile{{modelFile, weightsIn(t.weights)}, {optimizerFile, moments}}
+	if t.average != nil {
+		files = append(files, storedFile{averageFile, weightsIn(t.average.Weights)})
+	}
+	return files
+}
+
+// weightsIn lists the parameters of a model.
+func weightsIn(w *model.Weights) (list []stored) {
+	for _, p := range w.Params {
+		list = append(list, stored{p.Name, p, p.Master})
 	}
 	return list
 }
 
-// restore fills flat buffers from a checkpoint's file of tensors, which must hold exactly these.
-func restore(b kernels.Backend, w *model.Weights, s *checkpoint.Safetensors, flat map[string]kernels.Buf) error {
+// weightsFile names the file with the weights that a checkpoint is opened for: the average, where the run kept one.
+func weightsFile(c *checkpoint.Checkpoint) string {
+	if c.Has(averageFile) {
+		return averageFile
+	}
+	return modelFile
+}
+
+// tensors are the contents of buffers for a checkpoint. One tensor at a time is on the host.
+func tensors(b kernels.Backend, stored []stored) (list []checkpoint.Tensor) {
+	var scratch []float32
+	var raw []byte
+	for _, s := range stored {
+		list = append(list, checkpoint.Tensor{Name: s.name, DType: checkpoint.F32, Shape: s.param.Shape, Data: func(out io.Writer) error {
+			scratch = slices.Grow(scratch[:0], s.param.Len())[:s.param.Len()]
+			b.Download(scratch, s.buf)
+			if err := b.Sync(); err != nil {
+				return err
+			}
+			raw = littleEndian(raw[:0], scratch)
+			_, err := out.Write(raw)
+			return err
+		}})
+	}
+	return list
+}
+
+// restore fills buffers from a checkpoint's file of tensors, which must hold exactly these.
+func restore(b kernels.Backend, file *checkpoint.Safetensors, list []stored) error {
 	unknown := map[string]bool{}
-	for _, name := range s.Names() {
+	for _, name := range file.Names() {
 		unknown[name] = true
 	}
-	for prefix, buf := range flat {
-		for _, p := range w.Params {
-			name := prefix + p.Name
-			info, ok := s.Info(name)
-			if !ok {
-				return fault.Checkpoint.Errorf("tensor %s is missing", name)
-			}
-			if !slices.Equal(info.Shape, p.Shape) {
-				return fault.Checkpoint.Errorf("tensor %s has shape %v, the model wants %v", name, info.Shape, p.Shape)
-			}
-			values := make([]float32, p.Len())
-			if err := s.ReadFloat32(name, values); err != nil {
-				return fault.Checkpoint.Wrap(err)
-			}
-			b.Upload(optim.Moment(buf, w, p), values)
-			delete(unknown, name)
+	for _, s := range list {
+		info, ok := file.Info(s.name)
+		if !ok {
+			return fault.Checkpoint.Errorf("tensor %s is missing", s.name)
 		}
+		if !slices.Equal(info.Shape, s.param.Shape) {
+			return fault.Checkpoint.Errorf("tensor %s has shape %v, the model wants %v", s.name, info.Shape, s.param.Shape)
+		}
+		values := make([]float32, s.param.Len())
+		if err := file.ReadFloat32(s.name, values); err != nil {
+			return fault.Checkpoint.Wrap(err)
+		}
+		b.Upload(s.buf, values)
+		delete(unknown, s.name)
 	}
 	for name := range unknown {
 		return fault.Checkpoint.Errorf("tensor %s does not belong to the model", name)
@@ -161,20 +198,21 @@ func (t *Trainer) loadState(c *checkpoint.Checkpoint) error {
 	if err := t.compare(c, &s); err != nil {
 		return err
 	}
-	for file, flat := range map[string]map[string]kernels.Buf{
-		modelFile: {"": t.weights.Master}, optimizerFile: {"m.": t.opt.M, "v.": t.opt.V},
-	} {
-		tensors, err := c.Tensors(file)
+	for _, f := range t.stored() {
+		tensors, err := c.Tensors(f.name)
 		if err != nil {
 			return err
 		}
-		err = restore(t.b, t.weights, tensors, flat)
+		err = restore(t.b, tensors, f.list)
 		tensors.Close()
 		if err != nil {
-			return fmt.Errorf("%s: %w", file, err)
+			return fmt.Errorf("%s: %w", f.name, err)
 		}
 	}
 	t.weights.Publish(t.b)
+	if t.average != nil {
+		t.average.Weights.Publish(t.b)
+	}
 	if device := deviceLine(t.b); device != s.Device {
 		t.say("resuming on another device: was %s; is %s. Losses may differ in their last bits.", s.Device, device)
 	}

@@ -38,7 +38,9 @@ type Trainer struct {
 	b       kernels.Backend
 	weights *model.Weights
 	acts    *model.Activations
-	opt     *optim.AdamW
+	opt     *optim.Optimizer
+	average *optim.EMA  // nil: none is kept
+	noise   kernels.Buf // float64: sum of squares of the gradient after the first micro-batch
 	feed    *feed
 	state   state
 	record  *record
@@ -105,7 +107,7 @@ func (t *Trainer) run() error {
 func (t *Trainer) forwardBackward(u *update) {
 	t.b.Zero(t.weights.Grad)
 	t.acts.ResetResults()
-	for _, p := range u.plans {
+	for i, p := range u.plans {
 		t.fs.Tick("micro-batch")
 		step := model.Step{Dropout: float32(t.job.config.Train.Dropout), Seed: t.job.config.Train.Seed, Micro: uint32(t.state.Micro)}
 		if err := t.acts.Load(p, step); err != nil {
@@ -114,14 +116,21 @@ func (t *Trainer) forwardBackward(u *update) {
 		t.acts.Forward(t.weights)
 		t.acts.Loss(t.weights, true)
 		t.acts.Backward(t.weights)
+		if i == 0 && len(u.plans) > 1 {
+			t.b.SumSquares(t.noise, 0, t.weights.Grad, t.weights.Grad.Len(), false)
+		}
 		t.state.Micro++
 	}
 }
 
 // apply updates the parameters, unless gradient or loss are not finite: then weights and moments keep every bit.
 func (t *Trainer) apply(u *update) (stepResult, error) {
-	r := stepResult{rate: t.job.config.Optimizer.LearningRate * t.job.config.Schedule.Factor(u.step, t.job.total)}
-	t.opt.Step(t.b, t.weights, t.acts.Guard(t.weights), r.rate)
+	factor := t.job.config.Schedule.Factor(u.step, t.job.total)
+	r, guard := stepResult{rate: t.opt.Rate(factor)}, t.acts.Guard(t.weights)
+	t.opt.Step(t.b, t.weights, guard, factor)
+	if t.average != nil {
+		t.average.Update(t.b, t.weights, guard, t.opt.Updates)
+	}
 	squares, terms, err := t.acts.Results(termNames(u.plans[0]))
 	if err != nil {
 		return r, err
@@ -129,6 +138,7 @@ func (t *Trainer) apply(u *update) (stepResult, error) {
 	r.collect(u, squares, terms)
 	if r.finite() {
 		t.state.Streak = 0
+		t.measureNoise(u, squares)
 	} else {
 		t.opt.Skip()
 		t.state.Streak++
@@ -183,7 +193,7 @@ func (t *Trainer) evaluate() error {
 		return nil
 	}
 	phase := phaseAt(t.job.phases, step-1)
-	loss, err := t.job.evaluate(t.acts, t.weights, phase, c.Tokens, t.stopping)
+	loss, err := t.job.evaluate(t.acts, t.judged(), phase, c.Tokens, t.stopping)
 	if errors.Is(err, eval.ErrInterrupted) {
 		return nil
 	}
@@ -205,6 +215,14 @@ func (t *Trainer) evaluate() error {
 		return checkpoint.SetBest(t.fs, t.checkpoints(), checkpoint.Best{Step: step, Metric: loss.Loss})
 	}
 	return nil
+}
+
+// judged returns the weights that evaluations are about: the moving average, where one is kept.
+func (t *Trainer) judged() *model.Weights {
+	if t.average != nil {
+		return t.average.Weights
+	}
+	return t.weights
 }
 
 // evaluate measures a model on the held-out documents of a job.

@@ -14,17 +14,29 @@ func TestSchedule(t *testing.T) {
 		step, total int64
 		want        float64
 	}{
-		{Schedule{"cosine", 0.1, 0.1}, 0, 100, 0.1},
-		{Schedule{"cosine", 0.1, 0.1}, 9, 100, 1},
-		{Schedule{"cosine", 0.1, 0.1}, 10, 100, 1},
-		{Schedule{"cosine", 0.1, 0.1}, 99, 100, 0.1},
-		{Schedule{"cosine", 0, 0}, 50, 101, 0.5},
-		{Schedule{"linear", 10, 0.2}, 4, 111, 0.5},
-		{Schedule{"linear", 10, 0.2}, 60, 111, 0.6},
-		{Schedule{"constant", 2, 0}, 0, 10, 0.5},
-		{Schedule{"constant", 2, 0}, 9, 10, 1},
-		{Schedule{"cosine", 0, 0.1}, 0, 1, 1},
-		{Schedule{"linear", 20, 0.1}, 4, 10, 0.25}, // warm-up longer than the run
+		{Schedule{"cosine", 0.1, 0.1, 0}, 0, 100, 0.1},
+		{Schedule{"cosine", 0.1, 0.1, 0}, 9, 100, 1},
+		{Schedule{"cosine", 0.1, 0.1, 0}, 10, 100, 1},
+		{Schedule{"cosine", 0.1, 0.1, 0}, 99, 100, 0.1},
+		{Schedule{"cosine", 0, 0, 0}, 50, 101, 0.5},
+		{Schedule{"linear", 10, 0.2, 0}, 4, 111, 0.5},
+		{Schedule{"linear", 10, 0.2, 0}, 60, 111, 0.6},
+		{Schedule{"constant", 2, 0, 0}, 0, 10, 0.5},
+		{Schedule{"constant", 2, 0, 0}, 9, 10, 1},
+		{Schedule{"cosine", 0, 0.1, 0}, 0, 1, 1},
+		{Schedule{"linear", 20, 0.1, 0}, 4, 10, 0.25}, // warm-up longer than the run
+		{Schedule{"trapezoid", 2, 0.5, 4}, 0, 10, 0.5},
+		{Schedule{"trapezoid", 2, 0.5, 4}, 5, 10, 1},
+		{Schedule{"trapezoid", 2, 0.5, 4}, 6, 10, 0.875},
+		{Schedule{"trapezoid", 2, 0.5, 4}, 9, 10, 0.5},
+		{Schedule{"trapezoid", 0.1, 0, 0.2}, 89, 100, 0.5},
+		{Schedule{"trapezoid", 0.1, 0, 0.2}, 99, 100, 0},
+		{Schedule{"trapezoid", 8, 0, 8}, 8, 10, 0.5}, // a cool-down of what the warm-up leaves
+		{Schedule{"trapezoid", 0, 0, 1 << 60}, 4, 10, 0.5},
+		{Schedule{"cosine", 0, 0.1, 4}, 5, 10, 0.1},
+		{Schedule{"cosine", 0, 0.1, 4}, 6, 10, 0.08},
+		{Schedule{"cosine", 0, 0.1, 4}, 9, 10, 0.02},
+		{Schedule{"constant", 0, 0, 1}, 9, 10, 0.5},
 	} {
 		if got := c.s.Factor(c.step, c.total); math.Abs(got-c.want) > 1e-12 {
 			t.Errorf("%+v at %d of %d: %g, want %g", c.s, c.step, c.total, got, c.want)
@@ -58,7 +70,7 @@ func TestDecayOnMatricesOnly(t *testing.T) {
 	fill(w.Master, func(i int) float64 { return before[i] + 0.5 })
 	copy(before, kernels.View[float64](w.Master))
 	guard := b.Alloc(kernels.F64, 1)
-	o.Step(b, w, guard, 0.01) // no gradient: only decay moves anything
+	o.Step(b, w, guard, 0.01/c.LearningRate) // no gradient: only decay moves anything
 	for _, p := range w.Params {
 		want := 1.0
 		if p.Decay {
@@ -77,7 +89,7 @@ func TestDecayOnMatricesOnly(t *testing.T) {
 
 func TestFirstStepsByHand(t *testing.T) {
 	b, w := newModel(t)
-	c := Config{Kind: "adamw", LearningRate: 1, Betas: [2]float64{0.9, 0.99}, Eps: 1e-8, Clip: 1}
+	c := Config{Kind: "adamw", LearningRate: 1, Betas: [2]float64{0.9, 0.99}, Eps: 1e-8, Clip: 1, LayerDecay: 1}
 	o := New(b, c, w)
 	p := w.ByName("final.norm.weight")
 	fill(p.Grad, func(i int) float64 { return []float64{3, 4, 0, 0}[i] })
@@ -102,24 +114,35 @@ func TestFirstStepsByHand(t *testing.T) {
 func TestNonFiniteGuardLeavesEveryBit(t *testing.T) {
 	for _, bad := range []float64{math.NaN(), math.Inf(1)} {
 		for position := range 2 {
-			b, w := newModel(t)
-			o := New(b, Default(), w)
-			fill(w.Grad, func(i int) float64 { return float64(i) })
-			fill(o.M, func(i int) float64 { return float64(i) * 0.25 })
-			before := [][]float64{append([]float64(nil), kernels.View[float64](w.Master)...), append([]float64(nil), kernels.View[float64](o.M)...), append([]float64(nil), kernels.View[float64](o.V)...)}
-			guard := b.Alloc(kernels.F64, 2)
-			kernels.View[float64](guard)[position] = bad
-			o.Step(b, w, guard, 0.1)
-			o.Skip()
-			for k, buf := range []kernels.Buf{w.Master, o.M, o.V} {
-				for i, v := range kernels.View[float64](buf) {
-					if v != before[k][i] {
-						t.Fatalf("guard %v: buffer %d changed at %d", bad, k, i)
+			for _, kind := range []string{"adamw", "lamb", "muon"} {
+				b, w := newModel(t)
+				c := Default()
+				c.Kind = kind
+				o, average := New(b, c, w), NewEMA(b, EMAConfig{Decay: 0.5}, w.Config)
+				average.Begin(b, w)
+				fill(w.Grad, func(i int) float64 { return float64(i) })
+				fill(o.M, func(i int) float64 { return float64(i) * 0.25 })
+				fill(average.Weights.Master, func(i int) float64 { return float64(i) })
+				kept := []kernels.Buf{w.Master, o.M, o.V, average.Weights.Master}
+				var before [][]float64
+				for _, buf := range kept {
+					before = append(before, append([]float64(nil), kernels.View[float64](buf)...))
+				}
+				guard := b.Alloc(kernels.F64, 2)
+				kernels.View[float64](guard)[position] = bad
+				o.Step(b, w, guard, 0.1)
+				average.Update(b, w, guard, o.Updates)
+				o.Skip()
+				for k, buf := range kept {
+					for i, v := range kernels.View[float64](buf) {
+						if v != before[k][i] {
+							t.Fatalf("%s, guard %v: buffer %d changed at %d", kind, bad, k, i)
+						}
 					}
 				}
-			}
-			if o.Updates != 0 {
-				t.Error("the refused update was counted")
+				if o.Updates != 0 {
+					t.Error("the refused update was counted")
+				}
 			}
 		}
 	}
@@ -128,6 +151,12 @@ func TestNonFiniteGuardLeavesEveryBit(t *testing.T) {
 func TestValidate(t *testing.T) {
 	if p := Default().Validate(); len(p) > 0 {
 		t.Error(p)
+	}
+	if p := (Schedule{Kind: "trapezoid", Warmup: 0.6}).Validate(); len(p) != 1 {
+		t.Errorf("want cooldown: %v", p)
+	}
+	if p := (Schedule{Kind: "cosine", Warmup: 0.6, Cooldown: 0.5}).Validate(); len(p) != 1 {
+		t.Errorf("want cooldown: %v", p)
 	}
 	if p := (Config{LearningRate: -1, Betas: [2]float64{1, 0.9}}).Validate(); len(p) != 3 {
 		t.Errorf("want learning_rate, betas and eps: %v", p)
