@@ -129,7 +129,7 @@ func (c Config) checkPositions(bad func(format string, args ...any)) {
 // Notes says what of a configuration costs more than a user may expect.
 func (c Config) Notes() (notes []string) {
 	if c.relative() {
-		notes = append(notes, fmt.Sprintf("model.positions: relative: attention is not fused; it keeps %d KiB of scores a core for a segment of %d tokens, computes them twice, and takes about three times as long as rotary positions",
+		notes = append(notes, fmt.Sprintf("model.positions: relative: attention is not fused: it keeps %d KiB of scores a thread for a segment of %d tokens, computes them twice, and takes about 2.5 times as long as the fused one",
 			4*c.Context*c.Context>>10, c.Context))
 	}
 	return notes
