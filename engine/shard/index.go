@@ -11,6 +11,8 @@
 // (facebook/zstd, contrib/seekable_format), so `zstd -d` opens them. Frame k of every file of a shard covers the same whole
 // documents. Nothing is used before it is verified: file sizes and sums when the data set is opened, the xxh64 of a
 // compressed file before its first use in a process, checksum, exact size and token ids of a frame when it is decoded.
+//
+// An unfinished build has UNFINISHED instead of the index, files that end in .tmp, and progress.json if it can be resumed.
 package shard
 
 import (

@@ -187,6 +187,12 @@ func TestEntityTypesGiven(t *testing.T) {
 	if len(docs) != MaxEntityTypes {
 		t.Errorf("%d documents", len(docs))
 	}
+	var long []string
+	for i := range 80 {
+		long = append(long, fmt.Sprintf("%060d", i))
+	}
+	_, _, err = readMarked(t, "a.jsonl", line, ReaderOptions{Shape: "spans", EntityTypes: long})
+	wantKind(t, err, fault.Usage, "the names of 56 types together")
 }
 
 // Whatever a record is, spans lie in the text, are not empty, and those of a kind follow each other.

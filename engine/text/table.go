@@ -100,8 +100,8 @@ func (p *pass) columns(name string, rows *rowReader) (columns []int, ok bool) {
 		switch {
 		case c < 0 && m.roles[i] == m.spare:
 		case c < 0:
-			return nil, p.fail("%s:%d: no column %q; the header has %q; hint: name the columns with fields, or say that there is no header",
-				name, line, key, clipAll(header))
+			return nil, p.fail("%s:%d: no column %q; the header has %q; hint: name the columns with fields, say that there is no "+
+				"header, or read tokens with tags in the format conll", name, line, key, clipAll(header))
 		case slices.Contains(header[c+1:], key):
 			return nil, p.fail("%s:%d: two columns are called %q", name, line, key)
 		}

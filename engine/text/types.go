@@ -4,20 +4,24 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"unicode"
 	"unicode/utf8"
 
 	"palimpsest/engine/fault"
 )
 
-// maxTypeName is the most bytes of the name of an entity type.
-const maxTypeName = 64
+const (
+	maxTypeName  = 64   // bytes of the name of an entity type
+	maxTypeTable = 3500 // of all names, quoted: they must fit a plane's provenance
+)
 
 // A typeTable numbers entity types: the given ones in their order, or all as they come.
 type typeTable struct {
 	names []string
 	ids   map[string]int
 	fixed bool
+	size  int // bytes of the names, quoted
 }
 
 // newTypeTable checks given types; errors are fault.Usage.
@@ -48,6 +52,11 @@ func (t *typeTable) of(name string) (int, error) {
 	case len(t.names) == MaxEntityTypes:
 		return 0, fmt.Errorf("entity type %q would be the %dth, the most is %d; hint: is this the column of the tags?", name, MaxEntityTypes+1, MaxEntityTypes)
 	}
+	size := t.size + len(strconv.Quote(name)) + 1
+	if size > maxTypeTable {
+		return 0, fmt.Errorf("entity type %q: the names of %d types together have more than %d bytes; hint: shorten them", name, len(t.names)+1, maxTypeTable)
+	}
+	t.size = size
 	id := len(t.names)
 	t.names = append(t.names, name)
 	t.ids[name] = id
@@ -55,5 +64,5 @@ func (t *typeTable) of(name string) (int, error) {
 }
 
 func (t *typeTable) clone() typeTable {
-	return typeTable{slices.Clone(t.names), maps.Clone(t.ids), t.fixed}
+	return typeTable{slices.Clone(t.names), maps.Clone(t.ids), t.fixed, t.size}
 }
