@@ -67,7 +67,7 @@ func (p *pass) sentence(name string, c *conllReader, scheme Scheme) error {
 
 // detectScheme reads a file once to see how it writes tags.
 func (p *pass) detectScheme(path string) (Scheme, error) {
-	in, err := p.r.openInput(path)
+	in, err := p.r.openInput(path, nil)
 	if err != nil {
 		return "", fmt.Errorf("input: %w", err)
 	}

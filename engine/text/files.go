@@ -80,6 +80,7 @@ func (f *finder) stdin() error {
 	f.seen[stdinPath] = true
 	f.r.files = append(f.r.files, stdinPath)
 	f.r.found.Files++
+	f.r.unsized = true
 	return nil
 }
 
@@ -98,6 +99,7 @@ func (f *finder) add(path string, info fs.FileInfo) error {
 	f.seen[full] = true
 	f.r.files = append(f.r.files, path)
 	f.r.found.Files++
+	f.r.size += info.Size()
 	return nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"unicode/utf8"
 
 	"palimpsest/engine/fault"
@@ -121,6 +122,10 @@ type Reader struct {
 	given     typeTable // of EntityTypes
 	types     []string  // of the last pass
 	stdinUsed bool
+
+	size    int64 // of the files, as found
+	unsized bool  // is one of them standard input
+	read    atomic.Int64
 }
 
 // Open checks the options (errors are fault.Usage) and finds the files (errors are fault.Data); it opens none yet.
@@ -206,6 +211,15 @@ func (r *Report) countScheme(s Scheme) {
 	r.Schemes[s]++
 }
 
+// Progress returns how many bytes of the files, as they are on disk, the pass has read, and how many there are; total is 0 when
+// that is not known, for standard input. It may be called from any goroutine.
+func (r *Reader) Progress() (done, total int64) {
+	if r.unsized {
+		return r.read.Load(), 0
+	}
+	return r.read.Load(), r.size
+}
+
 // EntityTypes returns the types of entities of the last pass over the documents, by number. Call it when that has ended.
 func (r *Reader) EntityTypes() []string { return slices.Clone(r.types) }
 
@@ -230,6 +244,7 @@ func (r *Reader) Planes() []string {
 func (r *Reader) Documents() iter.Seq2[Document, error] {
 	return func(yield func(Document, error) bool) {
 		r.report = r.found
+		r.read.Store(0)
 		p := pass{r: r, yield: yield, types: r.given.clone()}
 		defer func() { r.types = p.types.names }()
 		for _, name := range r.files {

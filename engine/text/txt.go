@@ -12,7 +12,7 @@ const sniffBytes = 8000
 
 // file reads one file; true means go on with the next.
 func (p *pass) file(path string) bool {
-	in, err := p.r.openInput(path)
+	in, err := p.r.openInput(path, &p.r.read)
 	if err != nil {
 		return p.fail("input: %w", err)
 	}

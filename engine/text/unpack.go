@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
@@ -42,8 +43,9 @@ type input struct {
 	close func()
 }
 
-// openInput opens a file, or standard input for "-". Its errors, and those of reading, name the file.
-func (r *Reader) openInput(name string) (input, error) {
+// openInput opens a file, or standard input for "-". Its errors, and those of reading, name the file. What is read from it
+// goes into progress unless that is nil.
+func (r *Reader) openInput(name string, progress *atomic.Int64) (input, error) {
 	var raw io.Reader
 	closeFile := func() {}
 	if name == stdinPath {
@@ -59,7 +61,7 @@ func (r *Reader) openInput(name string) (input, error) {
 		}
 		raw, closeFile = f, func() { f.Close() }
 	}
-	in, err := r.unpack(name, raw)
+	in, err := r.unpack(name, raw, progress)
 	if err != nil {
 		closeFile()
 		return input{}, err
@@ -72,14 +74,14 @@ func (r *Reader) openInput(name string) (input, error) {
 	return in, nil
 }
 
-func (r *Reader) unpack(name string, raw io.Reader) (input, error) {
+func (r *Reader) unpack(name string, raw io.Reader, progress *atomic.Int64) (input, error) {
 	head := make([]byte, len(zstdMagic))
 	n, err := io.ReadFull(raw, head)
 	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
 		return input{}, err
 	}
 	head = head[:n]
-	counted := &countReader{r: io.MultiReader(bytes.NewReader(head), raw)}
+	counted := &countReader{r: io.MultiReader(bytes.NewReader(head), raw), total: progress}
 	u := &unpacker{name: sourceName(name), packed: counted, ratio: int64(r.o.MaxRatio)}
 	switch {
 	case bytes.HasPrefix(head, gzipMagic):
@@ -122,13 +124,17 @@ func unexpected(err error) error {
 }
 
 type countReader struct {
-	r io.Reader
-	n int64
+	r     io.Reader
+	n     int64
+	total *atomic.Int64 // of all files, or nil
 }
 
 func (c *countReader) Read(b []byte) (int, error) {
 	n, err := c.r.Read(b)
 	c.n += int64(n)
+	if c.total != nil {
+		c.total.Add(int64(n))
+	}
 	return n, err
 }
 

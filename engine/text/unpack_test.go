@@ -150,3 +150,37 @@ func TestInputsAreClosed(t *testing.T) {
 		}
 	}
 }
+
+func TestProgress(t *testing.T) {
+	files := map[string]string{"a.txt.gz": packed(t, "gz", strings.Repeat("a\n", 5000)), "b.conll": "e B-X\n", "c.txt": "c"}
+	want := int64(0)
+	for _, content := range files {
+		want += int64(len(content))
+	}
+	r, err := Open(ReaderOptions{Paths: []string{folder(t, files)}, Unit: "line"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		last := int64(0)
+		for _, err := range r.Documents() {
+			done, total := r.Progress()
+			if err != nil || done < last || done == 0 || done > total || total != want {
+				t.Fatalf("%d after %d of %d, want %d, %v", done, last, total, want, err)
+			}
+			last = done
+		}
+		if done, _ := r.Progress(); done != want {
+			t.Errorf("%d at the end, want %d", done, want)
+		}
+	}
+	r, err = Open(ReaderOptions{Paths: []string{"-"}, Stdin: strings.NewReader("abc")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range r.Documents() {
+	}
+	if done, total := r.Progress(); done != 3 || total != 0 {
+		t.Errorf("standard input: %d of %d", done, total)
+	}
+}
