@@ -32,7 +32,7 @@ func (j *job) classBaseline(phase int) (*eval.Unigram, error) {
 		return nil, err
 	}
 	defer closing()
-	u := eval.NewUnigram(objectives.NoLabel)
+	var u *eval.Unigram
 	for {
 		p, err := next()
 		if errors.Is(err, io.EOF) {
@@ -41,9 +41,11 @@ func (j *job) classBaseline(phase int) (*eval.Unigram, error) {
 		if err != nil {
 			return nil, err
 		}
-		for i := range p.Terms {
-			u.Observe(p.Terms[i].Targets, nil)
+		t := &p.Terms[0] // the only one
+		if u == nil {
+			u = eval.NewUnigram(t.Classes)
 		}
+		u.Observe(t.Targets, nil)
 	}
 }
 
