@@ -6,13 +6,13 @@ import (
 	"math"
 	"slices"
 	"strconv"
-	"strings"
 )
 
 // A chart is a set of curves over the steps, drawn as SVG with its legend and hover data beside it.
 type chart struct {
 	title, note string
 	wide        bool
+	explains    bool // its legend names the bands and marks that all charts show
 	curves      []curve
 	bands       []band // phases, behind the curves of a single run
 	marks       []mark // vertical: resumes, phase switches
@@ -85,53 +85,48 @@ func (p plot) py(y float64) float64 {
 	return p.height - marginBottom - p.y.at(y)*(p.height-marginTop-marginBottom)
 }
 
-// num writes a coordinate to a tenth of a pixel.
-func num(f float64) string { return strconv.FormatFloat(math.Round(f*10)/10, 'f', -1, 64) }
+// A surface is what a chart is drawn on. A class says how a thing looks, as in the page's style sheet; titles show on hover
+// where there is a pointer.
+type surface interface {
+	line(class string, x0, y0, x1, y1 float64, title string)
+	polyline(class string, x, y []float64)
+	circle(class string, x, y, radius float64)
+	rect(class string, x, y, width, height float64, title string)
+	cross(x, y float64, title string)
+	text(class string, x, y float64, atEnd bool, text string) // y is the baseline; atEnd ends at x, else the class decides
+}
 
-// svg draws the chart; it is empty when there is nothing to draw.
-func (c *chart) svg() template.HTML {
-	p, ok := c.plot()
-	if !ok {
-		return ""
-	}
-	var b strings.Builder
-	fmt.Fprintf(&b, `<svg viewBox="0 0 %s %s" role="img" aria-label="%s">`, num(p.width), num(p.height), escape(c.title))
-	c.drawBands(&b, p)
-	c.drawAxes(&b, p)
+// draw draws the chart into p.
+func (c *chart) draw(on surface, p plot) {
+	c.drawBands(on, p)
+	c.drawAxes(on, p)
 	for _, m := range c.marks {
 		class := "mark"
 		if m.colour >= 0 {
 			class += " " + colourClass(m.colour)
 		}
-		fmt.Fprintf(&b, `<line class="%s" x1="%s" x2="%[2]s" y1="%s" y2="%s"><title>%s</title></line>`, class, num(p.px(m.x)),
-			num(marginTop), num(p.height-marginBottom), escape(m.title))
+		on.line(class, p.px(m.x), marginTop, p.px(m.x), p.height-marginBottom, m.title)
 	}
-	c.drawLevels(&b, p)
-	for _, k := range c.curves {
-		k.draw(&b, p)
+	c.drawLevels(on, p)
+	for i := range c.curves {
+		c.curves[i].draw(on, p)
 	}
-	fmt.Fprintf(&b, `<line class="cursor" x1="0" x2="0" y1="%s" y2="%s"/></svg>`, num(marginTop), num(p.height-marginBottom))
-	return template.HTML(b.String()) // numbers of ours, and texts that went through escape
 }
-
-func escape(s string) string { return template.HTMLEscapeString(strings.ToValidUTF8(s, "\ufffd")) }
 
 func colourClass(i int) string { return "c" + strconv.Itoa(i%8) }
 
-func (c *chart) drawBands(b *strings.Builder, p plot) {
+func (c *chart) drawBands(on surface, p plot) {
 	if len(c.bands) < 2 {
 		return
 	}
 	names := phaseNames(c.bands)
-	top, foot := marginTop, p.height-marginBottom
 	for _, one := range c.bands {
 		x0, x1 := p.px(one.from), p.px(one.to)
-		fmt.Fprintf(b, `<rect class="band b%d" x="%s" y="%s" width="%s" height="%s"><title>%s: steps %s to %s</title></rect>`,
-			slices.Index(names, one.phase)%4, num(x0), num(top), num(max(x1-x0, 0.5)), num(foot-top), escape(one.phase),
-			num(one.from), num(one.to))
+		on.rect(fmt.Sprintf("band b%d", slices.Index(names, one.phase)%4), x0, marginTop, max(x1-x0, 0.5), p.height-marginBottom-marginTop,
+			fmt.Sprintf("%s: steps %s to %s", one.phase, num(one.from), num(one.to)))
 		const letter = 6.2 // width at this size
 		if x1-x0 > float64(len([]rune(one.phase)))*letter+8 {
-			fmt.Fprintf(b, `<text class="phase" x="%s" y="%s">%s</text>`, num((x0+x1)/2), num(top-6), escape(one.phase))
+			on.text("phase", (x0+x1)/2, marginTop-6, false, one.phase)
 		}
 	}
 }
@@ -146,52 +141,47 @@ func phaseNames(bands []band) []string {
 	return names
 }
 
-func (c *chart) drawAxes(b *strings.Builder, p plot) {
+func (c *chart) drawAxes(on surface, p plot) {
 	left, right, foot := marginLeft, p.width-marginRight, p.height-marginBottom
 	for _, t := range p.y.ticks(int(p.height/42), c.tick) {
-		y := num(p.py(t.value))
-		fmt.Fprintf(b, `<line class="grid" x1="%s" x2="%s" y1="%s" y2="%[3]s"/>`, num(left), num(right), y)
-		fmt.Fprintf(b, `<text class="y" x="%s" y="%s" dy="0.32em">%s</text>`, num(left-8), y, escape(t.label))
+		y := p.py(t.value)
+		on.line("grid", left, y, right, y, "")
+		on.text("y", left-8, y, false, t.label)
 	}
 	for _, t := range p.x.ticks(int(p.width/95), trimmed) {
 		if t.value != math.Trunc(t.value) {
 			continue // there is no half step
 		}
 		x := p.px(t.value)
-		anchor := ""
-		if right-x < 12 {
-			anchor = ` style="text-anchor:end"`
-			x = right
+		if atEnd := right-x < 12; atEnd {
+			on.text("x", right, foot+18, true, t.label)
+		} else {
+			on.text("x", x, foot+18, false, t.label)
 		}
-		fmt.Fprintf(b, `<text class="x" x="%s" y="%s"%s>%s</text>`, num(x), num(foot+18), anchor, escape(t.label))
 	}
-	fmt.Fprintf(b, `<line class="axis" x1="%s" x2="%s" y1="%s" y2="%[3]s"/>`, num(left), num(right), num(foot))
+	on.line("axis", left, foot, right, foot, "")
 }
 
-func (c *chart) drawLevels(b *strings.Builder, p plot) {
+func (c *chart) drawLevels(on surface, p plot) {
 	for _, l := range c.levels {
-		if !finite(l.y) {
-			continue
+		if finite(l.y) {
+			y := p.py(l.y)
+			on.line("level", marginLeft, y, p.width-marginRight, y, "")
+			on.text("level", p.width-marginRight-4, y-5, false, l.name)
 		}
-		y := p.py(l.y)
-		fmt.Fprintf(b, `<line class="level" x1="%s" x2="%s" y1="%s" y2="%[3]s"/>`, num(marginLeft), num(p.width-marginRight), num(y))
-		fmt.Fprintf(b, `<text class="level" x="%s" y="%s">%s</text>`, num(p.width-marginRight-4), num(y-5), escape(l.name))
 	}
 }
 
-func (k *curve) draw(b *strings.Builder, p plot) {
+func (k *curve) draw(on surface, p plot) {
 	class := colourClass(k.colour)
 	if k.smooth > 1 {
-		k.lines(b, p, class+" faint", k.y)
+		k.lines(on, p, class+" faint", k.y)
 	}
-	if k.thin {
-		class += " thin"
-	}
-	k.lines(b, p, class, smoothed(k.y, k.smooth))
+	k.lines(on, p, class+k.style(), k.smoothed())
 	if k.dots && len(k.x) <= 150 {
 		for i := range k.x {
 			if finite(k.y[i]) {
-				fmt.Fprintf(b, `<circle class="%s" cx="%s" cy="%s" r="2.6"/>`, colourClass(k.colour), num(p.px(k.x[i])), num(p.py(k.y[i])))
+				on.circle(class, p.px(k.x[i]), p.py(k.y[i]), 2.6)
 			}
 		}
 	}
@@ -203,35 +193,42 @@ func (k *curve) draw(b *strings.Builder, p plot) {
 		if broken++; broken > maxBroken {
 			break
 		}
-		fmt.Fprintf(b, `<path class="broken" d="M%s %sl7 7m0 -7l-7 7"><title>%s: %s at step %s</title></path>`, num(p.px(k.x[i])-3.5),
-			num(marginTop+1), escape(k.name), decimals(k.y[i]), num(k.x[i]))
+		on.cross(p.px(k.x[i]), marginTop+4.5, fmt.Sprintf("%s: %s at step %s", k.name, decimals(k.y[i]), num(k.x[i])))
 	}
 }
 
+// style is the class of a curve beside its colour.
+func (k *curve) style() string {
+	style := ""
+	if k.thin {
+		style += " thin"
+	}
+	if k.dash > 0 {
+		style += " dash" + strconv.Itoa(k.dash%4)
+	}
+	return style
+}
+
 // lines draws y as polylines, one for each unbroken stretch; a lone point becomes a dot.
-func (k *curve) lines(b *strings.Builder, p plot, class string, y []float64) {
-	tx, ty := thinned(k.x, y)
-	for start := 0; start < len(tx); {
-		if !finite(ty[start]) {
-			start++
-			continue
-		}
-		end := start
-		for end < len(tx) && finite(ty[end]) {
-			end++
-		}
-		if end == start+1 {
-			fmt.Fprintf(b, `<circle class="%s" cx="%s" cy="%s" r="1.8"/>`, class, num(p.px(tx[start])), num(p.py(ty[start])))
-		} else {
-			fmt.Fprintf(b, `<polyline class="%s" points="`, class)
-			for i := start; i < end; i++ {
-				if i > start {
-					b.WriteByte(' ')
-				}
-				b.WriteString(num(p.px(tx[i])) + "," + num(p.py(ty[i])))
+func (k *curve) lines(on surface, p plot, class string, y []float64) {
+	for _, s := range k.stretches() {
+		tx, ty := thinned(k.x[s.from:s.to], y[s.from:s.to])
+		for start := 0; start < len(tx); {
+			if !finite(ty[start]) {
+				start++
+				continue
 			}
-			b.WriteString(`"/>`)
+			var px, py []float64
+			end := start
+			for ; end < len(tx) && finite(ty[end]); end++ {
+				px, py = append(px, p.px(tx[end])), append(py, p.py(ty[end]))
+			}
+			if len(px) == 1 {
+				on.circle(class, px[0], py[0], 1.8)
+			} else {
+				on.polyline(class, px, py)
+			}
+			start = end
 		}
-		start = end
 	}
 }

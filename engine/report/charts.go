@@ -3,21 +3,21 @@ package report
 import (
 	"fmt"
 	"html/template"
+	"maps"
 	"slices"
 )
 
 // chartsOf draws the charts that the runs have data for, all runs on the same axes.
 func chartsOf(runs []*Run) []*chart {
-	charts := []*chart{lossChart(runs), accuracyChart(runs)}
-	charts = append(charts,
+	charts := []*chart{lossChart(runs), accuracyChart(runs), partsChart(runs),
 		stepChart(runs, chart{title: "Learning rate", tick: tickText, text: "number", fromZero: true}, false,
 			func(s Step) float64 { return s.LR }),
 		stepChart(runs, chart{title: "Gradient norm", note: "before clipping", tick: tickText, text: "number", mayLog: true}, true,
 			func(s Step) float64 { return s.GradNorm }),
 		stepChart(runs, chart{title: "Throughput", note: "tokens a second", tick: trimmed, text: "number", fromZero: true}, true,
-			func(s Step) float64 { return s.TokensPerS }))
-	if accuracy := charts[1]; len(accuracy.curves) == 0 {
-		charts[4].wide = true // three charts are left for rows of two
+			func(s Step) float64 { return s.TokensPerS })}
+	if halves := slices.DeleteFunc(slices.Clone(charts[1:]), func(c *chart) bool { return len(c.curves) == 0 }); len(halves)%2 == 1 {
+		halves[len(halves)-1].wide = true // it would stand alone in a row of two
 	}
 	var out []*chart
 	for _, c := range charts {
@@ -50,15 +50,9 @@ func decorate(c *chart, runs []*Run) {
 }
 
 func lossChart(runs []*Run) *chart {
-	c := &chart{title: "Loss", note: "nats a row", wide: true, mayLog: true, tick: tickText, text: "number"}
-	for i, run := range runs {
-		x, y := column(run.Steps, func(s Step) float64 { return s.Loss })
-		k := curve{name: named(runs, run, "train"), colour: i, x: x, y: y, thin: len(runs) > 1, smooth: smoothing(len(x))}
-		if len(x) > 0 {
-			c.curves = append(c.curves, k)
-			c.smooth = max(c.smooth, k.smooth)
-		}
-		c.held(runs, i, "held-out", func(e Eval) float64 { return e.Loss })
+	c := &chart{title: "Loss", note: "nats a row", wide: true, explains: true, mayLog: true, tick: tickText, text: "number"}
+	c.phased(runs, func(s Step) *float64 { return &s.Loss }, func(e Eval) *float64 { return &e.Loss })
+	for _, run := range runs {
 		c.baseline(run, func(e Eval) *float64 { return e.BaselineLoss })
 	}
 	return c
@@ -66,47 +60,117 @@ func lossChart(runs []*Run) *chart {
 
 func accuracyChart(runs []*Run) *chart {
 	c := &chart{title: "Accuracy", note: "of rows that bear a loss", tick: percentTick, text: "percent", fromZero: true}
-	for i, run := range runs {
-		x, y := []float64(nil), []float64(nil)
-		for _, s := range run.Steps {
-			if s.Accuracy != nil {
-				x, y = append(x, float64(s.Step)), append(y, *s.Accuracy)
-			}
-		}
-		if len(x) > 0 {
-			k := curve{name: named(runs, run, "train"), colour: i, x: x, y: y, thin: len(runs) > 1, smooth: smoothing(len(x))}
-			c.curves = append(c.curves, k)
-			c.smooth = max(c.smooth, k.smooth)
-		}
-		var scored Run
-		scored.Name = run.Name
-		for _, e := range run.Evals {
-			if e.Accuracy != nil {
-				scored.Evals = append(scored.Evals, e)
-			}
-		}
-		c.heldOf(runs, i, &scored, "held-out", func(e Eval) float64 { return *e.Accuracy })
+	c.phased(runs, func(s Step) *float64 { return s.Accuracy }, func(e Eval) *float64 { return e.Accuracy })
+	for _, run := range runs {
 		c.baseline(run, func(e Eval) *float64 { return e.BaselineAccuracy })
 	}
 	return c
 }
 
-// held adds the curve of an evaluation's number.
-func (c *chart) held(runs []*Run, i int, name string, get func(Eval) float64) {
-	c.heldOf(runs, i, runs[i], name, get)
+// partsChart shows the terms of losses that have several.
+func partsChart(runs []*Run) *chart {
+	c := &chart{title: "Loss by term", note: "nats a row", mayLog: true, tick: tickText, text: "number"}
+	parts := map[string]bool{}
+	for _, run := range runs {
+		for _, s := range run.Steps {
+			for name := range s.LossParts {
+				parts[name] = parts[name] || len(s.LossParts) > 1
+			}
+		}
+	}
+	for j, name := range slices.Sorted(maps.Keys(parts)) {
+		if !parts[name] {
+			continue // the whole loss of its phase
+		}
+		for i, run := range runs {
+			k := curve{name: named(runs, run, name), colour: i, dash: j}
+			if len(runs) == 1 {
+				k.colour, k.dash = j, 0
+			}
+			for _, s := range run.Steps {
+				if y, ok := s.LossParts[name]; ok {
+					k.x, k.y = append(k.x, float64(s.Step)), append(k.y, y)
+				}
+			}
+			c.add(k, true)
+		}
+	}
+	return c
 }
 
-func (c *chart) heldOf(runs []*Run, i int, run *Run, name string, get func(Eval) float64) {
-	k := curve{name: named(runs, run, name), colour: i, dots: true}
-	if len(runs) == 1 {
-		k.colour = 1
+// add takes a curve that has points, smoothed if it is long enough for that.
+func (c *chart) add(k curve, smooth bool) {
+	if len(k.x) == 0 {
+		return
 	}
-	for _, e := range run.Evals {
-		k.x, k.y = append(k.x, float64(e.Step)), append(k.y, get(e))
+	if smooth {
+		k.smooth = smoothing(len(k.x))
+		c.smooth = max(c.smooth, k.smooth)
 	}
-	if len(k.x) > 0 {
-		c.curves = append(c.curves, k)
+	c.curves = append(c.curves, k)
+}
+
+// phased adds a training curve and a held-out curve for each run and each of its phases: the losses of two objectives are
+// two things. Colours tell runs apart and dashes phases, or in a report of one run colours do both.
+func (c *chart) phased(runs []*Run, train func(Step) *float64, held func(Eval) *float64) {
+	all := allPhases(runs)
+	for i, run := range runs {
+		phases := allPhases([]*Run{run})
+		for _, phase := range phases {
+			j := slices.Index(all, phase)
+			what := ""
+			if len(phases) > 1 && phase != "" {
+				what = " " + phase
+			}
+			t := curve{name: named(runs, run, "train"+what), colour: i, thin: len(runs) > 1, dash: j}
+			h := curve{name: named(runs, run, "held-out"+what), colour: i, dots: true, dash: j}
+			if len(runs) == 1 {
+				t.colour, h.colour, t.dash, h.dash = 2*j, 2*j+1, 0, 0
+			}
+			inside := false
+			for _, s := range run.Steps {
+				y := train(s)
+				if s.Phase != phase || y == nil {
+					inside = false
+					continue
+				}
+				if !inside {
+					t.starts = append(t.starts, len(t.x))
+					inside = true
+				}
+				t.x, t.y = append(t.x, float64(s.Step)), append(t.y, *y)
+			}
+			for _, e := range run.Evals {
+				if y := held(e); y != nil && (e.Phase == phase || len(phases) == 1) {
+					h.x, h.y = append(h.x, float64(e.Step)), append(h.y, *y)
+				}
+			}
+			c.add(t, true)
+			c.add(h, false)
+		}
 	}
+}
+
+// allPhases lists the phases of the runs in the order of their first steps. An evaluation that does not say its phase, as
+// old logs have them, belongs to one of its own.
+func allPhases(runs []*Run) []string {
+	var names []string
+	add := func(name string) {
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	for _, run := range runs {
+		for _, s := range run.Steps {
+			add(s.Phase)
+		}
+		for _, e := range run.Evals {
+			if e.Phase != "" || len(names) != 1 {
+				add(e.Phase)
+			}
+		}
+	}
+	return names
 }
 
 // baseline adds the run's last baseline, once for runs that share it.
@@ -129,15 +193,7 @@ func (c *chart) baseline(run *Run, get func(Eval) *float64) {
 func stepChart(runs []*Run, c chart, smooth bool, get func(Step) float64) *chart {
 	for i, run := range runs {
 		x, y := column(run.Steps, get)
-		if len(x) == 0 {
-			continue
-		}
-		k := curve{name: named(runs, run, ""), colour: i, x: x, y: y}
-		if smooth {
-			k.smooth = smoothing(len(x))
-			c.smooth = max(c.smooth, k.smooth)
-		}
-		c.curves = append(c.curves, k)
+		c.add(curve{name: named(runs, run, ""), colour: i, x: x, y: y}, smooth)
 	}
 	return &c
 }
@@ -201,16 +257,14 @@ func (c *chart) Legend() []key {
 	if len(c.curves) > 1 {
 		for _, k := range c.curves {
 			class := "line " + colourClass(k.colour)
-			if k.thin {
-				class += " thin"
-			}
+			class += k.style()
 			if k.dots {
 				class += " dot"
 			}
 			out = append(out, key{class, k.name})
 		}
 	}
-	if !c.wide { // the widest chart explains what all of them show
+	if !c.explains {
 		return out
 	}
 	if len(c.bands) > 1 {

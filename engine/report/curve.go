@@ -12,7 +12,34 @@ type curve struct {
 	x, y   []float64
 	dots   bool // mark every point: few and measured one by one
 	thin   bool
-	smooth int // window of the running mean drawn strongly over faint points; 0 for none
+	dash   int   // 0 for a solid line: tells phases apart where the colour tells runs apart
+	starts []int // points before which the line is interrupted, ascending
+	smooth int   // window of the running mean drawn strongly over faint points; 0 for none
+}
+
+// A stretch is the points [from, to) of a curve.
+type stretch struct{ from, to int }
+
+// stretches are what an interrupted curve is made of.
+func (k *curve) stretches() []stretch {
+	out := make([]stretch, 0, len(k.starts)+1)
+	from := 0
+	for _, start := range k.starts {
+		if start > from {
+			out = append(out, stretch{from, start})
+			from = start
+		}
+	}
+	return append(out, stretch{from, len(k.x)})
+}
+
+// smoothed is the strong line of a curve: no stretch knows of the others.
+func (k *curve) smoothed() []float64 {
+	out := make([]float64, 0, len(k.y))
+	for _, s := range k.stretches() {
+		out = append(out, smoothed(k.y[s.from:s.to], k.smooth)...)
+	}
+	return out
 }
 
 // smoothed returns the mean of the middle half of a window of points around each, taken only from the unbroken stretch it

@@ -33,7 +33,7 @@ func madeUp(name string, seed uint64, n int64) *Run {
 		}
 		run.Steps = append(run.Steps, s)
 		if i%4 == 0 {
-			run.Evals = append(run.Evals, Eval{Step: i * 10, Loss: s.Loss + 0.1, Accuracy: new(0.3), BaselineLoss: new(6.5), BaselineAccuracy: new(0.0712)})
+			run.Evals = append(run.Evals, Eval{Step: i * 10, Phase: s.Phase, Loss: s.Loss + 0.1, Accuracy: new(0.3), BaselineLoss: new(6.5), BaselineAccuracy: new(0.0712)})
 		}
 	}
 	run.Resumes = []Resume{{Step: n * 3, Time: "t"}}
@@ -128,8 +128,8 @@ func checkPoints(t *testing.T, points string, width, height float64) {
 
 func TestPageOfOneRun(t *testing.T) {
 	text := htmlOf(t, madeUp("a <script>alert(1)</script>", 1, 200))
-	if n := len(pictures(t, text)); n != 5 {
-		t.Errorf("%d charts, want 5", n)
+	if n := len(pictures(t, text)); n != 6 {
+		t.Errorf("%d charts, want 6", n)
 	}
 	for _, want := range []string{"a &lt;script&gt;alert(1)&lt;/script&gt;", "cpu &lt;x&gt;", "unigram baseline", "phase clm", "phase mlm", "resumed",
 		"train.phases.1.a", "&lt;b&gt;", "[0.9,0.98]", "prefers-color-scheme: dark", "the <span class=\"hole\">[MASK]<sup>1</sup></span> of &lt;/script&gt;",
@@ -146,10 +146,10 @@ func TestPageOfOneRun(t *testing.T) {
 func TestPageOfSeveralRuns(t *testing.T) {
 	one, two := madeUp("one", 1, 50), madeUp("two", 2, 80)
 	text := htmlOf(t, one, two)
-	if n := len(pictures(t, text)); n != 5 {
-		t.Errorf("%d charts, want 5", n)
+	if n := len(pictures(t, text)); n != 6 {
+		t.Errorf("%d charts, want 6", n)
 	}
-	for _, want := range []string{"one, train", "two, held-out", "where the runs differ", "what the runs share", "2 runs on the same axes"} {
+	for _, want := range []string{"one, train clm", "two, held-out mlm", "Loss by term", "where the runs differ", "what the runs share", "2 runs on the same axes"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the page lacks %s", want)
 		}
@@ -157,6 +157,41 @@ func TestPageOfSeveralRuns(t *testing.T) {
 	differ := text[strings.Index(text, "where the runs differ"):strings.Index(text, "what the runs share")]
 	if !strings.Contains(differ, "train.seed") || strings.Contains(differ, "train.betas") {
 		t.Error("the configuration is not sorted into what differs and what does not")
+	}
+}
+
+func TestPhasesHaveCurvesOfTheirOwn(t *testing.T) {
+	run := madeUp("r", 1, 40)
+	for i := range run.Steps { // ten steps of one, ten of the other
+		run.Steps[i].Phase = []string{"clm", "mlm"}[i/10%2]
+	}
+	c := lossChart([]*Run{run})
+	var names []string
+	for _, k := range c.curves {
+		names = append(names, k.name)
+	}
+	if want := []string{"train clm", "held-out clm", "train mlm", "held-out mlm"}; !slices.Equal(names, want) {
+		t.Fatalf("curves %q, want %q", names, want)
+	}
+	one := c.curves[2]
+	if len(one.x) != 20 || one.x[0] != 110 || one.x[10] != 310 || !slices.Equal(one.starts, []int{0, 10}) {
+		t.Errorf("the second phase: %v, starts %v", one.x, one.starts)
+	}
+	if n := strings.Count(string(c.svg()), "<polyline"); n != 2+2+2 {
+		t.Errorf("%d lines, want two for each phase and one for each held-out curve", n)
+	}
+	for i := range run.Evals { // as old logs have them
+		run.Evals[i].Phase = ""
+	}
+	if c := lossChart([]*Run{run}); len(c.curves) != 3 || c.curves[2].name != "held-out" {
+		t.Errorf("%d curves", len(c.curves))
+	}
+	one.y, one.smooth = make([]float64, 20), 5
+	for i := 10; i < 20; i++ {
+		one.y[i] = 1
+	}
+	if got := one.smoothed(); !slices.Equal(got, one.y) {
+		t.Errorf("smoothing crosses the interruption: %v", got)
 	}
 }
 
@@ -168,10 +203,10 @@ func TestNotFiniteValuesAreGapsWithCrosses(t *testing.T) {
 	if n := strings.Count(picture, `class="broken"`); n != 3 {
 		t.Errorf("%d crosses, want 3", n)
 	}
-	if n := strings.Count(picture, "<polyline"); n != 3 {
-		t.Errorf("%d stretches, want 3", n)
+	if n := strings.Count(picture, "<polyline"); n != 4 {
+		t.Errorf("%d stretches, want 4: NaN splits each phase", n)
 	}
-	if !strings.Contains(picture, "<title>train: NaN at step 110</title>") || !strings.Contains(picture, "+Inf at step 120") {
+	if !strings.Contains(picture, "<title>train clm: NaN at step 110</title>") || !strings.Contains(picture, "+Inf at step 120") {
 		t.Error("the crosses do not say what they are")
 	}
 }
