@@ -32,7 +32,7 @@ run make --no-print-directory build
 
 products() { ./palimpsest doctor --json | sed -n 's/.*"products":"\([^"]*\)".*/\1/p'; }
 cgo() { ./palimpsest doctor --json | grep -q '"cgo":true'; }
-has_openblas() { case $(products) in OpenBLAS\ [0-9]*) true ;; *) false ;; esac; }
+has_openblas() { case $(products) in *OpenBLAS\ [0-9]*) true ;; *) false ;; esac; } # opened, used or not
 if cgo && ! has_openblas && [ -z "${PALIMPSEST_OPENBLAS+set}" ]; then
 	say "OpenBLAS, for fast matrix products"
 	install=(apt-get install -y --no-install-recommends libopenblas0-pthread)
