@@ -118,7 +118,8 @@ func chooseShape(name string, fields map[string]string) (shape, error) {
 	if name != "" {
 		return shape{}, fault.Usage.Errorf("shape %q: expected one of %s", name, strings.Join(names, ", "))
 	}
-	return shape{}, fault.Usage.Errorf("fields: no shape of records (%s) has all of the roles %q", strings.Join(names, ", "), slices.Sorted(maps.Keys(fields)))
+	return shape{}, fault.Usage.Errorf("fields: no shape of records (%s) has all of the roles %q",
+		strings.Join(names, ", "), slices.Sorted(maps.Keys(fields)))
 }
 
 func (m *recordMap) setTemplate(name string) error {

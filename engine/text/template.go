@@ -88,7 +88,8 @@ func parseTemplate(pattern, answer string, needed, optional []string) (template,
 	return t, nil
 }
 
-// write appends the values in the places to a document. With learn, the answer and the literal that closes it, which tells that the answer is over, become an Answer.
+// write appends the values in the places to a document. With learn, the answer and the literal that closes it, which tells
+// that the answer is over, become an Answer.
 func (t *template) write(d *Document, value func(place string) []byte, learn bool) {
 	open := -1 // start of an answer that the next place ends
 	closeAnswer := func() {

@@ -50,11 +50,13 @@ func (t *typeTable) of(name string) (int, error) {
 	case name == "" || len(name) > maxTypeName || !utf8.ValidString(name) || slices.ContainsFunc([]rune(name), unicode.IsControl):
 		return 0, fmt.Errorf("entity type %.80q: expected 1 to %d bytes of text", name, maxTypeName)
 	case len(t.names) == MaxEntityTypes:
-		return 0, fmt.Errorf("entity type %q would be the %dth, the most is %d; hint: is this the column of the tags?", name, MaxEntityTypes+1, MaxEntityTypes)
+		return 0, fmt.Errorf("entity type %q would be the %dth, the most is %d; hint: is this the column of the tags?",
+			name, MaxEntityTypes+1, MaxEntityTypes)
 	}
 	size := t.size + len(strconv.Quote(name)) + 1
 	if size > maxTypeTable {
-		return 0, fmt.Errorf("entity type %q: the names of %d types together have more than %d bytes; hint: shorten them", name, len(t.names)+1, maxTypeTable)
+		return 0, fmt.Errorf("entity type %q: the names of %d types together have more than %d bytes; hint: shorten them",
+			name, len(t.names)+1, maxTypeTable)
 	}
 	t.size = size
 	id := len(t.names)
