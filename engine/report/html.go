@@ -22,8 +22,9 @@ type page struct {
 	Single   bool
 	Cards    []card
 	Charts   []*chart
+	Compare  comparison // of several runs
 	Summary  []row
-	Config   []row // keys whose values differ, or all of a single run
+	Config   []row // of a single run
 	Shared   []row // keys on which several runs agree
 	Warnings []string
 }
@@ -85,11 +86,15 @@ func newPage(runs []*Run) page {
 	}
 	p.Title = strings.Join(names, ", ")
 	for _, r := range configRows(runs) {
-		if r.Same && !p.Single {
-			p.Shared = append(p.Shared, r)
-		} else {
+		switch {
+		case p.Single:
 			p.Config = append(p.Config, r)
+		case r.Same:
+			p.Shared = append(p.Shared, r)
 		}
+	}
+	if !p.Single {
+		p.Compare = compare(runs)
 	}
 	if p.Single {
 		h := runs[0].Header

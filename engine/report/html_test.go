@@ -149,14 +149,40 @@ func TestPageOfSeveralRuns(t *testing.T) {
 	if n := len(pictures(t, text)); n != 6 {
 		t.Errorf("%d charts, want 6", n)
 	}
-	for _, want := range []string{"one, train clm", "two, held-out mlm", "Loss by term", "where the runs differ", "what the runs share", "2 runs on the same axes"} {
+	for _, want := range []string{"one, train clm", "two, held-out mlm", "Loss by term", "Comparison", "what the runs share", "2 runs on the same axes"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the page lacks %s", want)
 		}
 	}
-	differ := text[strings.Index(text, "where the runs differ"):strings.Index(text, "what the runs share")]
-	if !strings.Contains(differ, "train.seed") || strings.Contains(differ, "train.betas") {
-		t.Error("the configuration is not sorted into what differs and what does not")
+	table := text[strings.Index(text, "<h2>Comparison"):]
+	table = table[:strings.Index(table, "</section>")]
+	if !strings.Contains(table, "train.seed") || strings.Contains(table, "train.betas") {
+		t.Error("the comparison does not show the keys that differ, and only these")
+	}
+}
+
+func TestComparison(t *testing.T) {
+	one, two, none := madeUp("one", 1, 40), madeUp("two", math.MaxUint64, 60), &Run{Name: "none"}
+	one.Evals = []Eval{{Step: 10, Phase: "clm", Loss: 1, Accuracy: new(0.9)}, {Step: 20, Phase: "mlm", Loss: 2, Accuracy: new(0.5)},
+		{Step: 30, Phase: "mlm", Loss: math.NaN(), Accuracy: new(0.4)}}
+	two.Evals = []Eval{{Step: 15, Phase: "mlm", Loss: 3}, {Step: 40, Phase: "mlm", Loss: 3.5}}
+	got := compare([]*Run{one, two, none})
+	if want := []string{"best loss", "final loss", "best accuracy", "final accuracy", "steps", "tokens/s", "time", "parameters", "seed"}; !slices.Equal(got.Columns, want) {
+		t.Fatalf("columns %q", got.Columns)
+	}
+	for i, want := range [][]figure{
+		{{"2.0000 at 20", true}, {"NaN", false}, {"50.0%", false}, {"40.0%", false}, {"400", false}, {"3.33k", false}, {"2m13s", false}, {"1.05M", false}, {"1", false}},
+		{{"3.0000 at 15", false}, {"3.5000", true}, {"", false}, {"", false}, {"600", false}, {"3.33k", false}, {"3m20s", false}, {"1.05M", false}, {"18446744073709551615", false}},
+		{{"", false}, {"", false}, {"", false}, {"", false}, {"", false}, {"", false}, {"", false}, {"", false}, {"0", false}},
+	} {
+		for j, f := range got.Runs[i].Figures {
+			if f != want[j] {
+				t.Errorf("%s, %s: got %+v, want %+v", got.Runs[i].Name, got.Columns[j], f, want[j])
+			}
+		}
+	}
+	if two := compare([]*Run{one, two}); !slices.Equal(two.Keys, []string{"train.seed"}) || two.differences(0) != "train.seed = 1" {
+		t.Errorf("keys %q, %q", two.Keys, two.differences(0))
 	}
 }
 

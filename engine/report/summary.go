@@ -20,23 +20,24 @@ type row struct {
 	Same  bool // all runs agree
 }
 
-// finalEval returns the last evaluation, and the one of the least finite loss.
+// finalEval returns the last evaluation, and the one of the least finite loss among those of its phase.
 func finalEval(run *Run) (last, best *Eval) {
+	if n := len(run.Evals); n > 0 {
+		last = &run.Evals[n-1]
+	}
 	for i := range run.Evals {
-		e := &run.Evals[i]
-		last = e
-		if finite(e.Loss) && (best == nil || e.Loss < best.Loss) {
+		if e := &run.Evals[i]; e.Phase == last.Phase && finite(e.Loss) && (best == nil || e.Loss < best.Loss) {
 			best = e
 		}
 	}
 	return last, best
 }
 
-func bestAccuracy(run *Run) *Eval {
-	var best *Eval
+// bestAccuracy is the evaluation of the greatest accuracy among those of the last one's phase.
+func bestAccuracy(run *Run) (best *Eval) {
 	for i := range run.Evals {
 		e := &run.Evals[i]
-		if e.Accuracy != nil && finite(*e.Accuracy) && (best == nil || *e.Accuracy > *best.Accuracy) {
+		if e.Phase == run.Evals[len(run.Evals)-1].Phase && e.Accuracy != nil && finite(*e.Accuracy) && (best == nil || *e.Accuracy > *best.Accuracy) {
 			best = e
 		}
 	}
