@@ -14,8 +14,9 @@ import (
 
 // Watcher holds the flags. All methods may be used concurrently.
 type Watcher struct {
-	stopping atomic.Bool
-	save     atomic.Bool
+	stopping  atomic.Bool
+	save      atomic.Bool
+	signalled atomic.Bool // by a signal, not by Stop or the context
 
 	stopOnce sync.Once
 	stopped  chan struct{}
@@ -51,6 +52,7 @@ func (w *Watcher) loop(ctx context.Context) {
 			case isSave(s):
 				w.save.Store(true)
 			case s == os.Interrupt, s == syscall.SIGTERM:
+				w.signalled.Store(true)
 				w.stop(signalName(s))
 			}
 		case <-ended:
@@ -92,9 +94,13 @@ func (w *Watcher) stop(reason string) {
 // TakeSave reports whether a checkpoint was asked for since it was last called.
 func (w *Watcher) TakeSave() bool { return w.save.Load() && w.save.Swap(false) }
 
-// Close gives the signals back to their default actions. The flags keep their values.
+// Close gives the signals back to their default actions. The flags keep their values. When a signal has asked the process
+// to leave, further ones stay without effect: a scheduler that sends several must still see the exit code.
 func (w *Watcher) Close() {
 	w.closeOnce.Do(func() {
+		if w.signalled.Load() {
+			signal.Ignore(os.Interrupt, syscall.SIGTERM)
+		}
 		signal.Stop(w.incoming)
 		close(w.quit)
 		<-w.done
