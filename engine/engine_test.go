@@ -30,9 +30,14 @@ import (
 
 // corpus is real text that every Go installation has: sources of a few standard packages.
 var corpus = sync.OnceValues(func() ([][]byte, error) {
+	out, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		return nil, err
+	}
+	root := strings.TrimSpace(string(out))
 	var docs [][]byte
 	for _, pkg := range []string{"strings", "strconv", "sort", "bytes", "bufio", "errors", "fmt"} {
-		files, err := filepath.Glob(filepath.Join(runtime.GOROOT(), "src", pkg, "*.go"))
+		files, err := filepath.Glob(filepath.Join(root, "src", pkg, "*.go"))
 		if err != nil {
 			return nil, err
 		}
@@ -49,7 +54,7 @@ var corpus = sync.OnceValues(func() ([][]byte, error) {
 		}
 	}
 	if len(docs) < 1000 {
-		return nil, fmt.Errorf("only %d paragraphs found under %s", len(docs), runtime.GOROOT())
+		return nil, fmt.Errorf("only %d paragraphs found under %s", len(docs), root)
 	}
 	return docs, nil
 })
