@@ -314,7 +314,7 @@ func TestStopInsideAnUpdate(t *testing.T) {
 	straight := filepath.Join(t.TempDir(), "straight")
 	mustTrain(t, Options{Config: c, Out: straight})
 	parts := filepath.Join(t.TempDir(), "parts")
-	for _, at := range []int{2, 5, 1} { // ticks: three micro-batches and the update
+	for _, at := range []int{2, 5, 1, 16} { // ticks: three micro-batches and the update; the last is that of the last step
 		watch := signals.Watch(t.Context())
 		err := Train(Options{Config: c, Out: parts, Watch: watch, FS: &ticking{do: map[int]func(){at: watch.Stop}}})
 		watch.Close()

@@ -100,6 +100,9 @@ func (t *Trainer) run() error {
 			}
 		}
 	}
+	if t.evaluationDue() { // asked to stop before or in the last one
+		return t.leave()
+	}
 	return t.save()
 }
 
@@ -119,7 +122,7 @@ func (t *Trainer) forwardBackward(u *update) {
 		if i == 0 && len(u.plans) > 1 {
 			t.b.SumSquares(t.noise, 0, t.weights.Grad, t.weights.Grad.Len(), false)
 		}
-		t.state.Micro++
+		t.state.Micro++; traceHook(t, p)
 	}
 }
 
@@ -187,11 +190,10 @@ func termNames(p *objectives.Plan) []string {
 // evaluate runs the held-out documents when an evaluation is due at this step and was not done, and saves when the result
 // is the best of its phase. When asked to stop it leaves at once; the resumed run evaluates.
 func (t *Trainer) evaluate() error {
-	c, step := t.job.config.Eval, t.state.Step
-	due := step == t.job.total || c.Every > 0 && step%c.Every == 0
-	if !due || step == 0 || t.state.Evaluated == step || !t.job.hasValid() {
+	if !t.evaluationDue() {
 		return nil
 	}
+	c, step := t.job.config.Eval, t.state.Step
 	phase := phaseAt(t.job.phases, step-1)
 	loss, err := t.job.evaluate(t.acts, t.judged(), phase, c.Tokens, t.stopping)
 	if errors.Is(err, eval.ErrInterrupted) {
@@ -215,6 +217,13 @@ func (t *Trainer) evaluate() error {
 		return checkpoint.SetBest(t.fs, t.checkpoints(), checkpoint.Best{Step: step, Metric: loss.Loss})
 	}
 	return nil
+}
+
+// evaluationDue reports whether the present step is to be evaluated and has not been.
+func (t *Trainer) evaluationDue() bool {
+	every, step := t.job.config.Eval.Every, t.state.Step
+	due := step == t.job.total || every > 0 && step%every == 0
+	return due && step > 0 && t.state.Evaluated != step && t.job.hasValid()
 }
 
 // judged returns the weights that evaluations are about: the moving average, where one is kept.
