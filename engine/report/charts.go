@@ -277,7 +277,7 @@ func (c *chart) Legend() []key {
 		if m.colour >= 0 {
 			k = key{"mark " + colourClass(m.colour), "phase switch"}
 		}
-		if !slices.Contains(out, k) {
+		if !slices.ContainsFunc(out, func(other key) bool { return other.Name == k.Name }) {
 			out = append(out, k)
 		}
 	}
