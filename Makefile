@@ -7,7 +7,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unve
 CC := $(shell $(GO) env CC)
 export CGO_ENABLED ?= $(shell command -v $(firstword $(CC)) >/dev/null 2>&1 && echo 1 || echo 0)
 
-.PHONY: help build demo test vet race clean
+.PHONY: help build demo test vet race bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -29,6 +29,9 @@ vet: ## gofmt and go vet
 
 race: ## run the tests of what is concurrent with the race detector
 	CGO_ENABLED=1 $(GO) test -race -count=1 -short ./engine ./engine/shard ./engine/text ./engine/signals ./engine/report ./cmd/palimpsest
+
+bench: build ## measure this machine into bench/results
+	@bash bench/cpu.sh
 
 clean: ## remove what make built: ./palimpsest and ./demo
 	rm -rf palimpsest demo

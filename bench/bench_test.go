@@ -1,7 +1,9 @@
 package bench
 
 import (
+	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"palimpsest/engine"
@@ -61,5 +63,31 @@ func TestDataCountsEveryToken(t *testing.T) {
 func TestSpread(t *testing.T) {
 	if s := spread([]float64{5, 1, 3, 2, 4}); s != (Spread{3, 1, 5, 5}) {
 		t.Errorf("%+v", s)
+	}
+}
+
+func TestTableTakesTheNewestOfEachCase(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, content string) {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := Table(dir); fault.Of(err) != fault.Data {
+		t.Errorf("an empty folder: %v", err)
+	}
+	write("2026-01-01-a.jsonl", `{"name":"x","train":{"parameters":1000000,"tokens_per_step":64,"length":32,"tokens_per_s":5000,"flops_per_s":1e9,"sgemm_flops_per_s":2e9,"sgemm_share":0.5}}`+"\n"+
+		`{"name":"y","data":{"tokens":2000000,"tokens_per_s":250000000,"fill":0.9}}`+"\n")
+	write("2026-01-02-a.jsonl", `{"name":"x","train":{"parameters":1000000,"tokens_per_step":64,"length":32,"tokens_per_s":66666,"flops_per_s":1e9,"sgemm_flops_per_s":2e9,"sgemm_share":0.5}}`+"\n")
+	table, err := Table(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(table, "| x | 1.0 M | 64 x 32 | 66.7 k | 1 | 50 % of 2 |") || strings.Contains(table, "5000") || !strings.Contains(table, "| y | 2.0 M | 250 M | 90 % |") {
+		t.Errorf("%s", table)
+	}
+	write("2026-01-03-a.jsonl", "{}\n")
+	if _, err := Table(dir); fault.Of(err) != fault.Data || !strings.Contains(err.Error(), "2026-01-03-a.jsonl:1") {
+		t.Errorf("a line without a case: %v", err)
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 
@@ -24,6 +25,7 @@ func benchCommand() *cli.Command {
 			Flags: append(configFlags(),
 				&cli.IntFlag{Name: "vocab", Value: 8192, Usage: "`NUMBER` of synthetic token ids, where model.vocab is auto"},
 				&cli.IntFlag{Name: "length", Usage: "`NUMBER` of tokens of a document; without it data.length, or the model's context"},
+				&cli.StringFlag{Name: "case", Usage: "print one line of a result file, under this `NAME`"},
 				&cli.IntFlag{Name: "updates", Value: 10, Usage: "`NUMBER` of updates to measure, after one that is not counted"},
 			),
 			Action: benchTrain,
@@ -37,9 +39,15 @@ func benchCommand() *cli.Command {
 				&cli.IntFlag{Name: "tokens-per-step", Value: 8192, Usage: "`NUMBER` of tokens of a step"},
 				&cli.IntFlag{Name: "length", Value: 512, Usage: "`NUMBER` of tokens of a segment at most"},
 				&cli.IntFlag{Name: "decoders", Value: 1, Usage: "`NUMBER` of frames decoded at the same time"},
+				&cli.StringFlag{Name: "case", Usage: "print one line of a result file, under this `NAME`"},
 				&cli.IntFlag{Name: "runs", Value: 5, Usage: "`NUMBER` of passes"},
 			},
 			Action: benchData,
+		}, {
+			Name:        "table",
+			Usage:       "the newest result of each case of a results folder, as Markdown",
+			Description: example("palimpsest bench table bench/results"),
+			Action:      benchTable,
 		}},
 	}
 }
@@ -72,6 +80,9 @@ func benchTrain(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if name := c.String("case"); name != "" {
+		return json.NewEncoder(c.App.Writer).Encode(bench.Case{Name: name, Train: &r})
+	}
 	return show(c, r, func(w io.Writer) {
 		fmt.Fprintf(w, "%s, %s; products: %s; %d threads\n", r.Objective, r.Device, r.Products, r.Threads)
 		fmt.Fprintf(w, "model      %s parameters, %d layers, width %d, vocabulary %s; %s tokens a step in documents of %d\n",
@@ -80,6 +91,18 @@ func benchTrain(c *cli.Context) error {
 		fmt.Fprintf(w, "           %.1f GFLOP/s, %.1f%% of the %.1f GFLOP/s of a 1024-cubed product in this process\n", r.FLOPsPerS/1e9, 100*r.SGEMMShare, r.SGEMM/1e9)
 		fmt.Fprintf(w, "memory     %s at most, predicted %s\n", size(r.PeakMemoryBytes), size(r.PredictedMemoryBytes))
 	})
+}
+
+func benchTable(c *cli.Context) error {
+	dir, err := oneArgument(c, "a results folder")
+	if err != nil {
+		return err
+	}
+	table, err := bench.Table(dir)
+	if err != nil {
+		return err
+	}
+	return show(c, map[string]string{"markdown": table}, func(w io.Writer) { io.WriteString(w, table) })
 }
 
 func benchData(c *cli.Context) error {
@@ -99,6 +122,9 @@ func benchData(c *cli.Context) error {
 	r, err := bench.Data(c.String("data"), pack, shard.StreamConfig{Seed: 1, Shuffle: true, Decoders: c.Int("decoders")}, c.Int("runs"), c.App.Version)
 	if err != nil {
 		return err
+	}
+	if name := c.String("case"); name != "" {
+		return json.NewEncoder(c.App.Writer).Encode(bench.Case{Name: name, Data: &r})
 	}
 	return show(c, r, func(w io.Writer) {
 		fmt.Fprintf(w, "%s: %s tokens, packing %s: %s tokens/s with %d decoder(s) (median of %d passes, p10 to p90 %.3f to %.3f s), steps %.1f%% full\n",
