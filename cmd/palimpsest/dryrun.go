@@ -8,6 +8,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"palimpsest/engine"
+	"palimpsest/engine/report"
 )
 
 // dryRun shows what a run would do.
@@ -41,16 +42,56 @@ func dryRun(c *cli.Context, config engine.Config) error {
 		for _, note := range p.Notes {
 			line("note", "%s", note)
 		}
-		for _, s := range b.Examples {
-			fmt.Fprintf(w, "\ndocument %d, %s attention, its first %d tokens\n", s.Document, s.Mask, len(s.Tokens))
-			fmt.Fprintf(w, "  %-18s %-18s %-18s %s\n", "sees", "stood there", "is asked for", "weight")
-			for _, t := range s.Tokens {
-				weight := ""
-				if t.Term != "" {
-					weight = fmt.Sprintf("%g %s", t.Weight, t.Term)
-				}
-				fmt.Fprintf(w, "  %s\n", strings.TrimRight(fmt.Sprintf("%-18s %-18s %-18s %s", t.Input, t.Original, t.Target, weight), " "))
-			}
+		paint := palette{}
+		if report.TakesColour(c.App.Writer) {
+			paint = terminalPalette
 		}
+		paint.writeExamples(w, b.Examples)
 	})
+}
+
+// A palette is how a decoded batch is coloured: by escape sequences, or not at all where they are empty.
+type palette struct {
+	changed, original, target, partial, context, heading, plain string
+}
+
+// terminalPalette uses the sixteen colours that people choose for their terminals.
+var terminalPalette = palette{
+	changed: "\x1b[1;33m", original: "\x1b[36m", target: "\x1b[32m", partial: "\x1b[35m", context: "\x1b[2m", heading: "\x1b[1m", plain: "\x1b[0m",
+}
+
+// in puts text, padded to a width first, between escape sequences.
+func (p palette) in(style, text string, width int) string {
+	padded := fmt.Sprintf("%-*s", width, text)
+	if style == "" || strings.TrimSpace(text) == "" {
+		return padded
+	}
+	return style + text + p.plain + padded[len(text):]
+}
+
+// writeExamples writes decoded segments, a token a line: tokens that were masked or replaced in one colour, what stood there
+// and what is asked for in others, weights apart from 1 in a fourth, and rows without a loss faint.
+func (p palette) writeExamples(w io.Writer, segments []engine.PreviewSegment) {
+	const width = 18
+	for _, s := range segments {
+		fmt.Fprintf(w, "\n%s\n", p.in(p.heading, fmt.Sprintf("document %d, %s attention, its first %d tokens", s.Document, s.Mask, len(s.Tokens)), 0))
+		fmt.Fprintf(w, "  %-*s %-*s %-*s %s\n", width, "sees", width, "stood there", width, "is asked for", "weight")
+		for _, t := range s.Tokens {
+			sees, weight, weightStyle := "", "", ""
+			switch {
+			case t.Original != "":
+				sees = p.changed
+			case t.Term == "":
+				sees = p.context
+			}
+			if t.Term != "" {
+				weight = fmt.Sprintf("%g %s", t.Weight, t.Term)
+				if t.Weight != 1 {
+					weightStyle = p.partial
+				}
+			}
+			line := p.in(sees, t.Input, width) + " " + p.in(p.original, t.Original, width) + " " + p.in(p.target, t.Target, width) + " " + p.in(weightStyle, weight, 0)
+			fmt.Fprintf(w, "  %s\n", strings.TrimRight(line, " "))
+		}
+	}
 }

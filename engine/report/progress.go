@@ -39,11 +39,20 @@ func NewProgress(w io.Writer, total int64) *Progress {
 		if file == os.Stdout || file == os.Stderr {
 			keepSIGPIPE()
 		}
-		if os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" {
+		if styled() {
 			p.width = func() (int, bool) { return terminalWidth(w) }
 		}
 	}
 	return p
+}
+
+// styled is false where the environment asks for plain text.
+func styled() bool { return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" }
+
+// TakesColour says whether w is a terminal that may be written to in colour: not with NO_COLOR or TERM=dumb.
+func TakesColour(w io.Writer) bool {
+	_, terminal := terminalWidth(w)
+	return terminal && styled()
 }
 
 // Step shows a log step.
