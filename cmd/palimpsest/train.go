@@ -78,6 +78,13 @@ func loadConfigOver(c *cli.Context, config engine.Config) (engine.Config, error)
 		}
 		loader.Decode(file, content)
 	}
+	applyOptions(c, loader)
+	loader.Check()
+	return config, loader.Err()
+}
+
+// applyOptions changes the keys that --set and its short forms name.
+func applyOptions(c *cli.Context, loader *runfile.Loader) {
 	loader.Set(c.StringSlice("set")...)
 	for _, s := range shortcuts {
 		if !c.IsSet(s.option) {
@@ -89,8 +96,6 @@ func loadConfigOver(c *cli.Context, config engine.Config) (engine.Config, error)
 		}
 		loader.Override("--"+s.option, s.key, value)
 	}
-	loader.Check()
-	return config, loader.Err()
 }
 
 func train(c *cli.Context) error {
