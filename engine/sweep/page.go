@@ -19,7 +19,7 @@ var pageTemplate = template.Must(template.New("sweep").Parse(pageText))
 // page is what sweep.html shows.
 type page struct {
 	Title, Subtitle string
-	Winner          string
+	Winner, Metric  string
 	Notes           []string
 	Plots           []keyPlot
 	Rungs           []rungView
@@ -46,8 +46,9 @@ type keyPlot struct {
 
 // writePage writes a page with the metric over every varied key and the table. It needs nothing but itself.
 func (r *Result) writePage(w io.Writer, o *Options) error {
-	p := page{Title: "Sweep of " + strings.Join(r.Keys, ", "), Columns: r.columns(), Notes: r.Notes, LeftOut: r.LeftOut}
-	p.Subtitle = fmt.Sprintf("%s, %d trials, %d runs of each; %s on held-out documents (%s is better)", r.Method, len(r.Rows), len(r.Rows[0].Seeds), r.Metric, r.Goal)
+	p := page{Title: "Sweep of " + strings.Join(r.Keys, ", "), Metric: r.Metric, Columns: r.columns(), Notes: r.Notes, LeftOut: r.LeftOut}
+	better := map[string]string{"min": "less", "max": "more"}[r.Goal]
+	p.Subtitle = fmt.Sprintf("%s, %d trials, seeds a trial: %d; %s on held-out documents, %s is better", r.Method, len(r.Rows), len(r.Rows[0].Seeds), r.Metric, better)
 	if best := r.Rows[0]; best.Mean != nil {
 		p.Winner = fmt.Sprintf("Trial %d, %s: %s", best.Trial, (&Trial{Values: best.Values}).Point(), r.metricText(best))
 	}
@@ -99,6 +100,26 @@ func (a *axis) at(v float64) float64 {
 func newAxis(values []float64, log bool) *axis {
 	a := &axis{lo: slices.Min(values), hi: slices.Max(values)}
 	a.log = log || a.lo > 0 && a.hi/a.lo >= logRatio
+	a.ticks()
+	return a
+}
+
+// markValues labels the values themselves where they are few and stand apart.
+func (a *axis) markValues(values []float64) {
+	values = slices.Compact(slices.Sorted(slices.Values(values)))
+	for i := 1; i < len(values); i++ {
+		if a.at(values[i])-a.at(values[i-1]) < 0.12 {
+			return
+		}
+	}
+	a.marks, a.labels = values, nil
+	for _, v := range values {
+		a.labels = append(a.labels, strconv.FormatFloat(v, 'g', 4, 64))
+	}
+}
+
+// ticks labels an axis evenly.
+func (a *axis) ticks() {
 	const pieces = 4
 	for i := range pieces + 1 {
 		share := float64(i) / pieces
@@ -115,7 +136,6 @@ func newAxis(values []float64, log bool) *axis {
 			break
 		}
 	}
-	return a
 }
 
 // namedAxis sets values that are no numbers side by side.
@@ -154,6 +174,7 @@ func (r *Result) plot(key string, values Range) template.HTML {
 	x := (*axis)(nil)
 	if numeric {
 		x = newAxis(xs, len(values.LogUniform) > 0)
+		x.markValues(xs)
 	} else {
 		slices.Sort(names)
 		x = namedAxis(names)

@@ -419,7 +419,7 @@ keys: {optimizer.learning_rate: {log_uniform: [1e-4, 3e-2]}}
 		t.Errorf("after %d deaths (%d operations):\n%s\nstraight:\n%s", deaths, count.Ops(), got, want)
 	}
 	// Sweeps that die once: at the boundaries, where records are written, and between them.
-	for at := int64(3); at < count.Ops(); at += count.Ops()/6 + 1 {
+	for at := int64(3); at < count.Ops(); at += count.Ops()/4 + 1 {
 		o.Out = filepath.Join(t.TempDir(), "dead")
 		o.FS = vfs.NewFaulty(vfs.OS{}, vfs.Dead, at, syscall.EIO)
 		if _, err := Run(o); !errors.Is(err, syscall.EIO) {
