@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -28,12 +29,13 @@ func verifyCommand() *cli.Command {
 func inspectCommand() *cli.Command {
 	return &cli.Command{
 		Name:        "inspect",
-		Usage:       "show what a data set holds, with decoded documents",
-		ArgsUsage:   "FOLDER",
-		Description: example("palimpsest data inspect --documents 3 --at 100 shards"),
+		Usage:       "show what a data set holds, with decoded documents and planes, or what a file of token ids is",
+		ArgsUsage:   "FOLDER|FILE.bin",
+		Description: example("palimpsest data inspect --documents 3 --at 100 shards", "palimpsest data inspect train.bin"),
 		Flags: []cli.Flag{
 			&cli.IntFlag{Name: "documents", Value: 2, Usage: "`NUMBER` of documents to decode"},
 			&cli.Int64Flag{Name: "at", Usage: "number of the first `DOCUMENT` to decode, from 0"},
+			&cli.IntFlag{Name: "width", DefaultText: "2, unless llm.c's header tells", Usage: "`BYTES` of an id in a file without header"},
 			&cli.IntFlag{Name: "tokens", Value: 48, Usage: "`NUMBER` of tokens of a document to show; 0 shows all"},
 		},
 		Action: inspectData,
@@ -105,16 +107,51 @@ func verifyData(c *cli.Context) error {
 }
 
 type documentView struct {
-	ID     int64   `json:"id"`
-	Tokens int     `json:"tokens"`
-	IDs    []int32 `json:"ids"` // the first --tokens of them
-	Text   string  `json:"text"`
+	ID     int64       `json:"id"`
+	Tokens int         `json:"tokens"`
+	IDs    []int32     `json:"ids"` // the first --tokens of them
+	Text   string      `json:"text"`
+	Planes []planeView `json:"planes"`
+}
+
+// inspectBin names the format of a file of token ids.
+func inspectBin(c *cli.Context, path string) error {
+	width := 2 // what nanoGPT's prepare.py writes
+	if c.IsSet("width") {
+		width = c.Int("width")
+	}
+	file, err := shard.InspectBin(path, 0)
+	if err != nil {
+		without, e := shard.InspectBin(path, width)
+		if e != nil {
+			return fault.Data.Errorf("as llm.c: %w; as nanogpt: %w", err, e)
+		}
+		file = without
+	}
+	result := struct {
+		File   string `json:"file"`
+		Format string `json:"format"`
+		Width  int    `json:"width"`
+		Tokens int64  `json:"tokens"`
+	}{path, string(file.Format), file.Width, file.Tokens}
+	return show(c, result, func(w io.Writer) {
+		fmt.Fprintf(w, "%s: %s, %s tokens of %d bytes\n", path, file.Format, count(file.Tokens), file.Width)
+		if file.Format == shard.LLMC {
+			fmt.Fprintf(w, "next: palimpsest data import --tokenizer tokenizer.json --out shards %s\n", path)
+			return
+		}
+		fmt.Fprintln(w, "note: it has no header, so the width is a guess that only the tokenizer can confirm; hint: --width 4")
+		fmt.Fprintf(w, "next: palimpsest data import --format %s --width %d --tokenizer tokenizer.json --out shards %s\n", file.Format, file.Width, path)
+	})
 }
 
 func inspectData(c *cli.Context) error {
-	dir, err := oneArgument(c, "the folder of a data set")
+	dir, err := oneArgument(c, "the folder of a data set, or a file of token ids")
 	if err != nil {
 		return err
+	}
+	if info, err := os.Stat(dir); err == nil && !info.IsDir() {
+		return inspectBin(c, dir)
 	}
 	ds, err := openData(dir)
 	if err != nil {
@@ -136,7 +173,7 @@ func inspectData(c *cli.Context) error {
 		Examples []documentView `json:"examples"`
 	}{ds.Inspect(), []documentView{}}
 	for id := at; id < min(at+n, ds.Documents()); id++ {
-		d, err := ds.Document(id)
+		d, err := ds.Document(id, planeNames(view.Planes)...)
 		if err != nil {
 			return err
 		}
@@ -144,7 +181,11 @@ func inspectData(c *cli.Context) error {
 		if most := c.Int("tokens"); most > 0 {
 			shown = shown[:min(most, len(shown))]
 		}
-		view.Examples = append(view.Examples, documentView{id, len(d.Tokens), append([]int32{}, shown...), string(tokenizer.Decode(shown))})
+		example := documentView{id, len(d.Tokens), append([]int32{}, shown...), string(tokenizer.Decode(shown)), []planeView{}}
+		for _, p := range view.Planes {
+			example.Planes = append(example.Planes, decodePlane(p, shown, d.Planes[p.Name], tokenizer))
+		}
+		view.Examples = append(view.Examples, example)
 	}
 	return show(c, view, func(w io.Writer) {
 		total := view.Total
@@ -159,6 +200,9 @@ func inspectData(c *cli.Context) error {
 		}
 		for _, e := range view.Examples {
 			fmt.Fprintf(w, "\ndocument %d, %s tokens\nids  %s\ntext %q\n", e.ID, count(e.Tokens), strings.Trim(fmt.Sprint(e.IDs), "[]"), e.Text)
+			for _, p := range e.Planes {
+				p.print(w)
+			}
 			if more := e.Tokens - len(e.IDs); more > 0 {
 				fmt.Fprintf(w, "... and %s more tokens (--tokens 0 shows all)\n", count(more))
 			}

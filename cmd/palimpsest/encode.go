@@ -1,38 +1,66 @@
 package main
 
 import (
+	"errors"
 	"fmt"
-	"os"
+	"sync"
 	"time"
 
-	"palimpsest/engine/fault"
 	"palimpsest/engine/shard"
 	"palimpsest/engine/text"
 )
 
-// encodeAll reads and encodes all documents and appends them to the writer in the order of reading.
-func encodeAll(reader *text.Reader, t *text.Tokenizer, o text.EncodeOptions, w *shard.Writer, status *statusLine) (text.EncodeStats, error) {
-	total, start := totalBytes(reader.Files()), time.Now()
+// errStopped says that encodeAll was asked to leave.
+var errStopped = errors.New("asked to stop")
+
+// encodeAll reads and encodes all documents and appends them to the writer in the order of reading. When it is asked
+// to leave it returns errStopped at once, even while reading waits for input: the writer is not used any more then, and the reader
+// belongs to the goroutine that is left behind.
+func (b *build) encodeAll(w *shard.Writer) (text.EncodeStats, error) {
+	var gate sync.Mutex // held while the writer is used
+	left := false
+	start := time.Now()
 	var documents, tokens, bytes int64
-	return text.EncodeAll(reader, t, o, func(d text.Encoded) error {
-		if err := w.Append(d.Tokens); err != nil {
-			return fault.Of(err).Errorf("%s:%d: %w", d.Source, d.Line, err)
+	each := func(d text.Encoded) error {
+		gate.Lock()
+		defer gate.Unlock()
+		if left {
+			return errStopped
+		}
+		if err := w.Mark(d.Mark.String()); err != nil {
+			return err
+		}
+		if err := w.AppendWith(d.Tokens, d.Planes); err != nil {
+			return err
 		}
 		documents, tokens, bytes = documents+1, tokens+int64(len(d.Tokens)), bytes+int64(d.Bytes)
-		status.update(func() string {
-			return fmt.Sprintf("%3.0f%%  %s documents  %s tokens  %s/s", 100*min(1, float64(bytes)/float64(max(1, total))),
-				count(documents), count(tokens), size(int64(float64(bytes)/max(1e-3, time.Since(start).Seconds()))))
+		b.status.update(func() string {
+			done, total := b.reader.Progress()
+			share := ""
+			if total > 0 {
+				share = fmt.Sprintf("%3.0f%%  ", 100*float64(done)/float64(total))
+			}
+			return fmt.Sprintf("%s%s documents  %s tokens  %s/s", share, count(documents), count(tokens),
+				size(int64(float64(bytes)/max(1e-3, time.Since(start).Seconds()))))
 		})
 		return nil
-	})
-}
-
-// totalBytes adds up file sizes, for a percentage; a file that is gone will be reported when it is read.
-func totalBytes(files []string) (n int64) {
-	for _, name := range files {
-		if info, err := os.Stat(name); err == nil {
-			n += info.Size()
-		}
 	}
-	return n
+	type outcome struct {
+		stats text.EncodeStats
+		err   error
+	}
+	ended := make(chan outcome, 1)
+	go func() {
+		stats, err := text.EncodeAll(b.reader, b.tokenizer, b.encoding, each)
+		ended <- outcome{stats, err}
+	}()
+	select {
+	case r := <-ended:
+		return r.stats, r.err
+	case <-b.watch.Stopped():
+		gate.Lock()
+		defer gate.Unlock()
+		left = true
+		return text.EncodeStats{}, errStopped
+	}
 }

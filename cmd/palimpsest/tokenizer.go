@@ -25,11 +25,13 @@ func tokenizerCommand() *cli.Command {
 				Usage:     "learn a byte-level BPE vocabulary from files and write a tokenizer.json",
 				ArgsUsage: "FILE|FOLDER|PATTERN...",
 				Description: example("palimpsest tokenizer train --vocab 8192 --out tokenizer.json texts/",
-					"palimpsest tokenizer train --vocab 4096 --include '*.go' --out go.json src/"),
+					"palimpsest tokenizer train --vocab 4096 --include '*.go' --out go.json src/",
+					"palimpsest tokenizer train --special '<|im_start|>' --special '<|im_end|>' --shape messages --template chatml --out chat.json chats.jsonl"),
 				Flags: append([]cli.Flag{
 					&cli.IntFlag{Name: "vocab", Value: 8192, Usage: "`NUMBER` of ids, the special tokens and the 256 bytes included"},
 					&cli.StringFlag{Name: "out", Usage: "tokenizer.json `FILE` to write"},
 					&cli.IntFlag{Name: "min-frequency", Value: 2, Usage: "a pair seen fewer `TIMES` is not merged"},
+					&cli.StringSliceFlag{Name: "special", Usage: "`NAME` of one more special token, such as a marker of --template; may be repeated"},
 					&cli.BoolFlag{Name: "force", Usage: "replace an existing file"},
 				}, readerFlags()...),
 				Action: trainTokenizer,
@@ -49,49 +51,6 @@ func tokenizerCommand() *cli.Command {
 	}
 }
 
-// readerFlags say how files become documents.
-func readerFlags() []cli.Flag {
-	return []cli.Flag{
-		&cli.StringSliceFlag{Name: "include", Usage: "of folders, only files whose name matches this `PATTERN` ('*.txt'); may be repeated"},
-		&cli.StringFlag{Name: "format", Value: "auto", Usage: "`KIND` of files: txt, jsonl, csv, tsv, or auto, by the name (.jsonl, .ndjson, .csv, .tsv, all else text); may be .gz or .zst"},
-		&cli.StringFlag{Name: "unit", Value: "file", Usage: "what a document is in a text file: file, paragraph or line"},
-		&cli.StringFlag{Name: "field", Value: "text", Usage: "`KEY` of a JSON record that holds the text"},
-		&cli.StringFlag{Name: "on-bad-record", Value: "fail", Usage: "fail or skip: what to do with a record that cannot be used"},
-	}
-}
-
-func openReader(c *cli.Context) (*text.Reader, error) {
-	if !c.Args().Present() {
-		return nil, fault.Usage.Errorf("name the files or folders to read; hint: palimpsest %s --help", verbOf(c))
-	}
-	return text.Open(text.ReaderOptions{
-		Paths: c.Args().Slice(), Include: c.StringSlice("include"), Format: c.String("format"), Unit: c.String("unit"),
-		Field: c.String("field"), OnBadRecord: c.String("on-bad-record"), Stdin: c.App.Reader,
-	})
-}
-
-// readerNotes tells in words what a reader left out; nothing is dropped silently.
-func readerNotes(r text.Report) (notes []string) {
-	note := func(n int, what string) {
-		if n > 0 {
-			notes = append(notes, fmt.Sprintf("%s %s", count(n), what))
-		}
-	}
-	note(r.Excluded, "files in folders did not match --include")
-	note(r.Hidden, "hidden files and folders left out")
-	note(r.Links, "links to folders left out")
-	note(r.Irregular, "pipes, devices and broken links left out")
-	note(r.Repeated, "files named more than once, read once")
-	note(r.Empty, "documents of nothing but white space dropped")
-	note(r.NotUTF8, "documents are not valid UTF-8, kept byte for byte")
-	note(r.Skipped, "bad records skipped:")
-	for _, reason := range r.SkipReasons {
-		notes = append(notes, "  "+reason)
-	}
-	note(r.Skipped-len(r.SkipReasons), "more skipped records are not listed")
-	return notes
-}
-
 type tokenizerResult struct {
 	File    string           `json:"file"`
 	Hash    string           `json:"hash"`
@@ -99,6 +58,7 @@ type tokenizerResult struct {
 	Merges  int              `json:"merges"`
 	Seconds float64          `json:"seconds"`
 	Train   text.TrainReport `json:"training"`
+	Reading readCounts       `json:"reading"`
 	Notes   []string         `json:"notes"`
 }
 
@@ -120,7 +80,7 @@ func trainTokenizer(c *cli.Context) error {
 	start := time.Now()
 	status := newStatusLine(c)
 	tokenizer, report, err := text.Train(text.Texts(reader.Documents()), text.TrainOptions{
-		Vocab: c.Int("vocab"), MinFrequency: c.Int("min-frequency"),
+		Vocab: c.Int("vocab"), MinFrequency: c.Int("min-frequency"), Specials: slices.Concat(text.DefaultSpecials, c.StringSlice("special")),
 		Progress: func(p text.TrainProgress) {
 			status.update(func() string {
 				if p.MaxMerges == 0 {
@@ -139,7 +99,7 @@ func trainTokenizer(c *cli.Context) error {
 	}
 	result := tokenizerResult{
 		File: out, Hash: tokenizer.Hash(), Vocab: tokenizer.Vocab(), Merges: tokenizer.Merges(),
-		Seconds: time.Since(start).Seconds(), Train: report, Notes: readerNotes(reader.Report()),
+		Seconds: time.Since(start).Seconds(), Train: report, Reading: countsOf(reader.Report()), Notes: readerNotes(reader.Report()),
 	}
 	if report.Exhausted {
 		result.Notes = append(result.Notes, fmt.Sprintf("the text has no more pairs to merge: %d ids instead of %d", tokenizer.Vocab(), c.Int("vocab")))
