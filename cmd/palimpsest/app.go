@@ -28,12 +28,11 @@ func newApp() *cli.App {
 			"'palimpsest VERB --help' shows the options of a verb.",
 		Version:                   buildVersion(),
 		HideHelpCommand:           true,
-		EnableBashCompletion:      true,
 		DisableSliceFlagSeparator: true, // --set mask.replace=[1,0,0] is one value
 		ExitErrHandler:            func(*cli.Context, error) {},
 		Commands: []*cli.Command{
 			doctorCommand(), tokenizerCommand(), dataCommand(), trainCommand(), sweepCommand(), evalCommand(), fillMaskCommand(),
-			generateCommand(), presetCommand(), reportCommand(), benchCommand(),
+			generateCommand(), presetCommand(), reportCommand(), benchCommand(), completionCommand(), manualCommand(),
 		},
 		OnUsageError: usageError,
 	}
@@ -75,6 +74,10 @@ func finish(commands []*cli.Command) {
 func run(arguments []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	app := newApp()
 	app.Reader, app.Writer, app.ErrWriter = stdin, stdout, stderr
+	if len(arguments) > 0 && arguments[0] == completeVerb {
+		writeCandidates(stdout, arguments[1:], app)
+		return 0
+	}
 	arguments, verb := arrange(arguments, app.Commands)
 	err := app.Run(append([]string{program}, arguments...))
 	if err == nil {
@@ -105,9 +108,6 @@ type failure struct {
 // arrange moves options in front of the other arguments, so that they may stand anywhere, and returns the verb's name.
 // "help VERB" becomes "VERB --help".
 func arrange(arguments []string, commands []*cli.Command) (arranged []string, verb string) {
-	if slices.Contains(arguments, "--generate-bash-completion") {
-		return arguments, ""
-	}
 	if len(arguments) > 0 && arguments[0] == "help" {
 		arguments = append(slices.Clone(arguments[1:]), "--help")
 	}
