@@ -90,7 +90,7 @@ func (c *Config) Validate() (problems []runfile.Problem) {
 }
 
 // fixedSections of a run file are what a trained model is, or say nothing about the task that it is measured on.
-var fixedSections = []string{"phases", "model", "data", "optimizer", "schedule", "train", "checkpoint", "log", "eval", "stop_after"}
+var fixedSections = []string{"phases", "model", "data", "optimizer", "schedule", "ema", "train", "checkpoint", "log", "eval", "stop_after"}
 
 // combinations is the number of a grid's points, at most maxTrials + 1.
 func (c *Config) combinations() int {

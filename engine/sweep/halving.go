@@ -13,7 +13,8 @@ func (h Halving) rungs(total int64) ([]int64, error) {
 	first, widest := h.Steps, int64(1)
 	for range h.Rungs - 1 {
 		if widest > total/int64(h.Factor) {
-			return nil, fault.Usage.Errorf("halving: a run of %d steps is too short for %d rungs by a factor of %d; hint: fewer rungs or a longer run", total, h.Rungs, h.Factor)
+			return nil, fault.Usage.Errorf("halving: a run of %d steps is too short for %d rungs by a factor of %d; hint: fewer rungs or a longer run",
+				total, h.Rungs, h.Factor)
 		}
 		widest *= int64(h.Factor)
 	}
@@ -21,7 +22,8 @@ func (h Halving) rungs(total int64) ([]int64, error) {
 		first = max(1, total/widest)
 	}
 	if before := widest / int64(h.Factor); first >= (total+before-1)/before {
-		return nil, fault.Usage.Errorf("halving.steps: %d is too many: rung %d of %d would be at or after the end of the run at step %d; hint: halving.steps: 0 fits them", first, h.Rungs-1, h.Rungs, total)
+		return nil, fault.Usage.Errorf("halving.steps: %d is too many: rung %d of %d would be at or after the end of the run at step %d; hint: halving.steps: 0 fits them",
+			first, h.Rungs-1, h.Rungs, total)
 	}
 	list := []int64{first}
 	for len(list) < h.Rungs-1 {

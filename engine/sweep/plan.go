@@ -111,7 +111,8 @@ func NewPlan(o Options) (*Plan, error) {
 func (p *Plan) layOut(c Config) error {
 	runs := p.running()
 	if len(runs) == 0 {
-		return fault.Usage.Errorf("no trial is left to run: %d of %d are left out; the first one is %s", len(p.Trials), len(p.Trials), p.Trials[0].Left)
+		return fault.Usage.Errorf("no trial is left to run: %d of %d are left out; the first one is %s",
+			len(p.Trials), len(p.Trials), p.Trials[0].Left)
 	}
 	for k := range c.Seeds {
 		p.Seeds = append(p.Seeds, runs[0].seed(k))
@@ -244,7 +245,8 @@ func (c *Config) incomparable() (notes []string) {
 		if _, set := c.Metric.Under[key]; set || slices.Contains(fixedSections, section) {
 			continue
 		}
-		notes = append(notes, fmt.Sprintf("%s is varied, and every trial is measured under its own %[1]s, which may be another task; hint: metric: {under: {%[1]s: VALUE}} measures all alike", key))
+		notes = append(notes, fmt.Sprintf("%s is varied, and every trial is measured under its own %[1]s, which may be another task; hint: metric: {under: {%[1]s: VALUE}} measures all alike",
+			key))
 	}
 	return notes
 }

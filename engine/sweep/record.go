@@ -153,9 +153,11 @@ func claim(fsys vfs.FS, dir string, r *Record) error {
 func otherSweep(path string, r *Record, was map[string]string) error {
 	then, now := Trial{Values: was}, Trial{Values: r.Values}
 	if then.Point() != now.Point() {
-		return fault.Usage.Errorf("%s: trial %d was %s, and is %s now; hint: go back to those keys, or start another sweep (--out)", path, r.Trial, then.Point(), now.Point())
+		return fault.Usage.Errorf("%s: trial %d was %s, and is %s now; hint: go back to those keys, or start another sweep (--out)",
+			path, r.Trial, then.Point(), now.Point())
 	}
-	return fault.Usage.Errorf("%s: trial %d was made from another run file, or by another version of the program; hint: go back to that, or start another sweep (--out)", path, r.Trial)
+	return fault.Usage.Errorf("%s: trial %d was made from another run file, or by another version of the program; hint: go back to that, or start another sweep (--out)",
+		path, r.Trial)
 }
 
 func sameText(a, b map[string]string) bool {

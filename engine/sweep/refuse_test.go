@@ -242,3 +242,20 @@ skip: [10]
 		t.Error(err)
 	}
 }
+
+// Trials on data that were changed between them are not compared.
+func TestChangedData(t *testing.T) {
+	data := dataset(t, 60)
+	o := options(t, data, "method: random\ntrials: 1\nkeys: {mask.p: {uniform: [0.1, 0.5]}}\nmetric: {under: {mask.p: 0.2}}")
+	mustRun(t, o)
+	if err := os.RemoveAll(data); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(dataset(t, 80), data); err != nil {
+		t.Fatal(err)
+	}
+	o.Sweep.Trials = 2
+	if _, err := Run(o); fault.Of(err) != fault.Data || !strings.Contains(err.Error(), "is not the one of trial 1") {
+		t.Error(err)
+	}
+}

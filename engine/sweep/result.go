@@ -109,7 +109,8 @@ type Result struct {
 }
 
 func newResult(o *Options, p *Plan, rows []Row) *Result {
-	r := &Result{Method: p.Method, Metric: o.Sweep.Metric.Name, Goal: o.Sweep.Metric.goal(), Under: o.Sweep.Metric.Under, Keys: p.Keys, Rungs: p.Rungs, Rows: rows, Notes: p.Notes}
+	r := &Result{Method: p.Method, Metric: o.Sweep.Metric.Name, Goal: o.Sweep.Metric.goal(),
+		Under: o.Sweep.Metric.Under, Keys: p.Keys, Rungs: p.Rungs, Rows: rows, Notes: p.Notes}
 	for i := range rows {
 		rows[i].Rank = i + 1
 	}
@@ -162,7 +163,8 @@ func (r *Result) write(o *Options, p *Plan) error {
 		return err
 	}
 	if r.Best == "" {
-		return fault.Diverged.Errorf("all %d trials diverged, and there is no winner; hint: a lower optimizer.learning_rate, a longer schedule.warmup, or optimizer.clip; see %s", len(r.Rows), filepath.Join(o.Out, ReportFile))
+		return fault.Diverged.Errorf("all %d trials diverged, and there is no winner; hint: a lower optimizer.learning_rate, a longer schedule.warmup, or optimizer.clip; see %s",
+			len(r.Rows), filepath.Join(o.Out, ReportFile))
 	}
 	return nil
 }

@@ -127,7 +127,8 @@ func (s *sweeper) trial(t *Trial, rung int, step int64) (Row, error) {
 // measure brings a run to its rung, unless an earlier process did, and records what was measured there.
 func (s *sweeper) measure(r Stage) (Record, error) {
 	config := r.Trial.run(r.Seed)
-	record := Record{Trial: r.Trial.Number, Seed: r.Seed, Rung: r.Rung, Step: r.Step, Status: Done, Values: r.Trial.Values, Under: s.Sweep.Metric.Under, Digest: digest(config)}
+	record := Record{Trial: r.Trial.Number, Seed: r.Seed, Rung: r.Rung, Step: r.Step, Status: Done, Values: r.Trial.Values,
+		Under: s.Sweep.Metric.Under, Digest: digest(config)}
 	if old := s.book.find(&record); old != nil {
 		if old.Digest != record.Digest {
 			return record, otherSweep(s.book.path, &record, old.Values)
@@ -196,7 +197,8 @@ func (s *sweeper) sameData(r *Record, train string) error {
 	for i := range s.book.records {
 		old := &s.book.records[i]
 		if _, varied := s.Sweep.Keys["data.train"]; !varied && old.Data != r.Data {
-			return fault.Data.Errorf("the data set %s is not the one of trial %d: was %s, is %s; hint: start another sweep (--out)", train, old.Trial, old.Data, r.Data)
+			return fault.Data.Errorf("the data set %s is not the one of trial %d: was %s, is %s; hint: start another sweep (--out)",
+				train, old.Trial, old.Data, r.Data)
 		}
 	}
 	return nil
@@ -227,8 +229,8 @@ func (s *sweeper) train(r Stage, c engine.Config, dir string) (broken bool, err 
 		return false, nil
 	case err == nil || g.beyond:
 		return false, fault.Checkpoint.Errorf("%s is beyond step %d, and its log lacks the evaluation there; hint: delete the folder, and the trial runs again", dir, r.Step)
-	case fault.Of(err) == fault.Preempted:
-		return false, fault.Preempted.Errorf("%w", err)
+	case fault.Of(err) == fault.Preempted || fault.Of(err) == fault.Write: // no fault of the trial's
+		return false, err
 	}
 	return false, fmt.Errorf("%w\nhint: 'skip: [%d]' in the sweep file leaves this trial out", err, r.Trial.Number)
 }
