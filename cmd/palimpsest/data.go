@@ -135,10 +135,13 @@ func buildData(c *cli.Context) error {
 	b := build{place, reader, tokenizer, encoding, newStatusLine(c), watch}
 	index, stats, err := b.run(writer, from)
 	if from.Documents > 0 && stats.Documents == 0 && fault.Of(err) == fault.Data && c.Bool("force") {
-		tell(fmt.Sprintf("an interrupted build was removed: %v", err))
-		if err := writer.Abort(); err != nil {
-			return err
+		if e := writer.Abort(); e != nil {
+			return errors.Join(e, err)
 		}
+		if slices.Contains(c.Args().Slice(), "-") {
+			return fault.Data.Errorf("%w (the interrupted build was removed, but standard input cannot be read twice: run it again)", err)
+		}
+		tell(fmt.Sprintf("an interrupted build was removed: %v", err))
 		if writer, err = place.create(options); err != nil {
 			return err
 		}

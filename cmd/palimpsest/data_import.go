@@ -1,9 +1,11 @@
 package main
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 
 	"github.com/urfave/cli/v2"
@@ -27,7 +29,7 @@ func importCommand() *cli.Command {
 			&cli.StringFlag{Name: "format", Value: string(shard.LLMC), Usage: "llm.c (with a header) or nanogpt (ids alone)"},
 			&cli.IntFlag{Name: "width", DefaultText: "llm.c's header tells", Usage: "`BYTES` of an id, 2 or 4; nanogpt needs it"},
 			&cli.IntFlag{Name: "separator", DefaultText: "the tokenizer's end token", Usage: "`ID` between documents, which stays part of them"},
-			&cli.BoolFlag{Name: "leading", Usage: "the separator begins a document instead of ending it (on for llm.c)"},
+			&cli.BoolFlag{Name: "leading", Usage: "the separator begins a document instead of ending it (on when the first file begins with it, as those of llm.c's scripts do)"},
 			&cli.IntFlag{Name: "block", Usage: "without separators: `NUMBER` of tokens of a document"},
 			&cli.BoolFlag{Name: "force", Usage: "replace an existing data set, once the new one is complete"},
 		},
@@ -141,13 +143,35 @@ func importOptions(c *cli.Context, t *text.Tokenizer) (shard.ImportOptions, erro
 	case o.Block == 0:
 		o.Separator = t.EOS
 	}
-	o.Leading = o.Separator >= 0 && format == shard.LLMC
+	o.Leading = o.Separator >= 0 && beginsWith(c.Args().First(), o)
 	if c.IsSet("leading") {
 		if o.Leading = c.Bool("leading"); o.Leading && o.Separator < 0 {
 			return o, fault.Usage.Errorf("--leading is about separators, and there are none; hint: leave it out, or give --separator ID")
 		}
 	}
 	return o, nil
+}
+
+// beginsWith says whether the first id of a file is the separator. A file that cannot be read is left to the import to report.
+func beginsWith(path string, o shard.ImportOptions) bool {
+	file, err := shard.InspectBin(path, o.Width)
+	if err != nil {
+		return false
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	var id [4]byte
+	if _, err := f.ReadAt(id[:file.Width], info.Size()-file.Tokens*int64(file.Width)); err != nil {
+		return false
+	}
+	return binary.LittleEndian.Uint32(id[:]) == uint32(o.Separator)
 }
 
 // documentRule says in words what a document is.
