@@ -26,6 +26,7 @@ type Log struct {
 	lost   int64  // lines that could not be written since the last that could
 	warned bool
 	warn   func(string)
+	untold []string // warnings of the call in hand: warn may write to this log, so it is called without the lock
 }
 
 // logFile is the part of *os.File that a Log uses.
@@ -70,6 +71,7 @@ func OpenLog(path string, resumeStep int64, header Header, warn func(string)) (*
 			return nil, fmt.Errorf("log: %w", err)
 		}
 		l.append(nil)
+		l.tell()
 	}
 	if resumeStep > 0 {
 		l.Write(Resume{resumeStep, time.Now().UTC().Format(time.RFC3339), header.Device, header.Versions})
@@ -148,6 +150,7 @@ func (l *Log) setAside() error {
 func (l *Log) Write(line any) {
 	data, err := encodeLine(line)
 	l.mu.Lock()
+	defer l.tell()
 	defer l.mu.Unlock()
 	if err != nil {
 		l.lost++
@@ -186,16 +189,28 @@ func (l *Log) append(data []byte) bool {
 func (l *Log) failed(err error) {
 	if !l.warned {
 		l.warned = true
-		l.warn(fmt.Sprintf("log: %v; training goes on, later lines will be tried again", err))
+		l.untold = append(l.untold, fmt.Sprintf("log: %v; training goes on, later lines will be tried again", err))
+	}
+}
+
+// tell passes on what happened under the lock.
+func (l *Log) tell() {
+	l.mu.Lock()
+	texts := l.untold
+	l.untold = nil
+	l.mu.Unlock()
+	for _, text := range texts {
+		l.warn(text)
 	}
 }
 
 // Close closes the file; every line has been written already.
 func (l *Log) Close() error {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.lost > 0 {
-		l.warn(fmt.Sprintf("log: the last %d lines of %s are missing", l.lost, l.path))
+	lost := l.lost
+	l.mu.Unlock()
+	if lost > 0 {
+		l.warn(fmt.Sprintf("log: the last %d lines of %s are missing", lost, l.path))
 	}
 	return fault.Write.Wrap(l.file.Close())
 }
