@@ -63,7 +63,7 @@ func clearTokenizer(dir string) error {
 	return nil
 }
 
-// create starts a data set that cannot be resumed.
+// create starts a data set, over the remains of an unfinished one.
 func (p place) create(o shard.WriterOptions) (*shard.Writer, error) { return shard.Create(p.dir, o) }
 
 // resume goes on with an unfinished build of the same recipe, or starts one. With force, a build that it cannot go on with is

@@ -49,8 +49,7 @@ func settingOf(c *cli.Context, name string) string {
 	}
 }
 
-// bounded cuts a long value and adds the hash of all of it. Values are quoted or numbers, so a cut between bytes is no harm
-// to equality; ToValidUTF8 keeps it text.
+// bounded cuts a long value, at any byte, and adds the hash of all of it. The index wants valid UTF-8.
 func bounded(value string, most int) string {
 	if len(value) <= most {
 		return value
