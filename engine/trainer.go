@@ -122,7 +122,7 @@ func (t *Trainer) forwardBackward(u *update) {
 		if i == 0 && len(u.plans) > 1 {
 			t.b.SumSquares(t.noise, 0, t.weights.Grad, t.weights.Grad.Len(), false)
 		}
-		t.state.Micro++; traceHook(t, p)
+		t.state.Micro++
 	}
 }
 

@@ -192,7 +192,7 @@ func TestSharesByKind(t *testing.T) {
 	if err != nil || !slices.Equal(PlanesOf(o), []string{"bio"}) {
 		t.Fatalf("%v, planes %v", err, PlanesOf(o))
 	}
-	var whole, found, base, others float64
+	var whole, found, base, others, specials float64
 	p := new(Plan)
 	for id := range int64(600) {
 		doc := document(id, 0, 42)
@@ -202,6 +202,8 @@ func TestSharesByKind(t *testing.T) {
 		copy(tags[6:], []byte{3, 4})     // type 1, right behind
 		copy(tags[20:], []byte{1, 4, 2}) // one token: what follows is of another type
 		copy(tags[30:], []byte{2})       // no entity: it never begins
+		doc.Tokens[33] = 2
+		copy(tags[33:], []byte{1}) // a special token is never masked, whatever its tag
 		doc.Planes = map[string][]byte{"bio": tags}
 		p.Reset()
 		o.Plan(doc, p)
@@ -220,14 +222,20 @@ func TestSharesByKind(t *testing.T) {
 				whole++
 			}
 		}
+		if marks[33] {
+			specials++
+		}
 		for i := 1; i < 41; i++ {
-			if !entity[i] {
+			if !entity[i] && i != 33 {
 				others++
 				if marks[i] {
 					base++
 				}
 			}
 		}
+	}
+	if specials > 0 {
+		t.Errorf("a special token was selected in %g documents", specials)
 	}
 	// Base masking hits all tokens of an unchosen entity now and then: 0.4 + 0.6*(0.1^3 + 0.1^2 + 0.1)/3.
 	if got := whole / found; math.Abs(got-0.4222) > 0.04 {

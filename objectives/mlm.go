@@ -94,7 +94,9 @@ func (m *mlm) choose(doc Document, progress float64, d *philox.Draw) {
 	take := func(u unit) {
 		units++
 		for i := u.from; i < u.to; i++ {
-			m.chosen[i] = units
+			if !m.Vocabulary.Special(doc.Tokens[i]) { // a plane may tag what it should not
+				m.chosen[i] = units
+			}
 		}
 	}
 	if len(m.Mask.Kinds) > 0 {

@@ -42,6 +42,7 @@ func planned(t *testing.T, name string, s Settings, docs ...Document) *Plan {
 		t.Fatal(err)
 	}
 	p := new(Plan)
+	o.Begin(p)
 	for _, d := range docs {
 		o.Plan(d, p)
 	}
@@ -200,6 +201,8 @@ func TestCheckNamesTheFault(t *testing.T) {
 		"row":      func(p *Plan) { p.Terms[0].Rows[1] = -1 },
 		"target":   func(p *Plan) { p.Terms[0].Targets[0] = vocab },
 		"weights":  func(p *Plan) { p.Terms[0].Weights = []float32{1} },
+		"offset":   func(p *Plan) { p.Terms[0].Offsets[0] = 4 },
+		"bound":    func(p *Plan) { p.Terms[0].Offsets = p.Terms[0].Offsets[:1] },
 	} {
 		p := fresh()
 		spoil(p)

@@ -5,6 +5,7 @@ package objectives
 
 import (
 	"fmt"
+	"slices"
 
 	"palimpsest/kernels"
 	"palimpsest/kernels/philox"
@@ -102,7 +103,7 @@ func (p *Plan) term(name string, kind Kind, head string, share float64) *Term {
 	*t = Term{Name: name, Kind: kind, Head: head, Share: share,
 		Rows: t.Rows[:0], Offsets: t.Offsets[:0], Targets: t.Targets[:0], Weights: t.Weights[:0],
 		RowClasses: t.RowClasses[:0], Reference: t.Reference[:0]}
-	for range len(p.Segments) { // segments before this term's first one have no rows of it
+	for range max(1, len(p.Segments)) { // segments before this term's first one have no rows of it
 		t.Offsets = append(t.Offsets, 0)
 	}
 	return t
@@ -219,10 +220,13 @@ func (p *Plan) Check(vocab, context int) error {
 		if len(t.Targets) != len(t.Rows) || len(t.Weights) != 0 && len(t.Weights) != len(t.Rows) {
 			return fmt.Errorf("plan: term %s has %d rows, %d targets, %d weights", t.Name, len(t.Rows), len(t.Targets), len(t.Weights))
 		}
+		if o := t.Offsets; len(o) != len(p.Segments)+1 || o[0] != 0 || int(o[len(o)-1]) != len(t.Rows) || !slices.IsSorted(o) {
+			return fmt.Errorf("plan: term %s has the offsets %v of %d segments with %d rows", t.Name, o, len(p.Segments), len(t.Rows))
+		}
 		if rule := t.Options.Reweigh; rule.On() {
 			switch {
-			case len(t.Weights) != 0 || len(t.Offsets) != len(p.Segments)+1:
-				return fmt.Errorf("plan: term %s is weighed by its losses, but has %d weights of its own and %d offsets of %d segments", t.Name, len(t.Weights), len(t.Offsets), len(p.Segments))
+			case len(t.Weights) != 0:
+				return fmt.Errorf("plan: term %s is weighed by its losses, but has %d weights of its own", t.Name, len(t.Weights))
 			case rule.classes() && len(t.RowClasses) != len(t.Rows) || len(t.RowClasses) != 0 && len(t.RowClasses) != len(t.Rows):
 				return fmt.Errorf("plan: term %s has the classes of %d of %d rows; hint: loss.reweigh.rule: %s needs the data set's class plane", t.Name, len(t.RowClasses), len(t.Rows), rule.Rule)
 			case len(t.Reference) != 0 && len(t.Reference) != len(t.Rows):
