@@ -130,18 +130,21 @@ func weightsFile(c *checkpoint.Checkpoint) string {
 
 // tensors are the contents of buffers for a checkpoint. One tensor at a time is on the host.
 func tensors(b kernels.Backend, stored []stored) (list []checkpoint.Tensor) {
-	var scratch []float32
-	var raw []byte
+	const chunk = 1 << 18 // elements on the host at a time
+	scratch, raw := make([]float32, chunk), make([]byte, 0, 4*chunk)
 	for _, s := range stored {
 		list = append(list, checkpoint.Tensor{Name: s.name, DType: checkpoint.F32, Shape: s.param.Shape, Data: func(out io.Writer) error {
-			scratch = slices.Grow(scratch[:0], s.param.Len())[:s.param.Len()]
-			b.Download(scratch, s.buf)
-			if err := b.Sync(); err != nil {
-				return err
+			for from := 0; from < s.buf.Len(); from += chunk {
+				part := scratch[:min(chunk, s.buf.Len()-from)]
+				b.Download(part, s.buf.Slice(from, from+len(part)))
+				if err := b.Sync(); err != nil {
+					return err
+				}
+				if _, err := out.Write(littleEndian(raw[:0], part)); err != nil {
+					return err
+				}
 			}
-			raw = littleEndian(raw[:0], scratch)
-			_, err := out.Write(raw)
-			return err
+			return nil
 		}})
 	}
 	return list
@@ -153,6 +156,7 @@ func restore(b kernels.Backend, file *checkpoint.Safetensors, list []stored) err
 	for _, name := range file.Names() {
 		unknown[name] = true
 	}
+	var values []float32 // as long as the largest tensor so far
 	for _, s := range list {
 		info, ok := file.Info(s.name)
 		if !ok {
@@ -161,7 +165,7 @@ func restore(b kernels.Backend, file *checkpoint.Safetensors, list []stored) err
 		if !slices.Equal(info.Shape, s.param.Shape) {
 			return fault.Checkpoint.Errorf("tensor %s has shape %v, the model wants %v", s.name, info.Shape, s.param.Shape)
 		}
-		values := make([]float32, s.param.Len())
+		values = slices.Grow(values[:0], s.param.Len())[:s.param.Len()]
 		if err := file.ReadFloat32(s.name, values); err != nil {
 			return fault.Checkpoint.Wrap(err)
 		}

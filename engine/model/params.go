@@ -285,20 +285,23 @@ func handle(b kernels.Buf, shape []int) *tensor.Dense {
 // Init draws the initial parameters: normal with the tensor's standard deviation, cut at three of them, or its constant.
 // Element e of tensor i is a function of (seed, i, e) alone.
 func (w *Weights) Init(b kernels.Backend, seed uint64) {
+	chunk := make([]float32, 1<<16) // so that the host never holds a second copy of a tensor
 	for i, p := range w.Params {
-		values := make([]float32, p.Len())
 		d := philox.New(seed, philox.StreamInit, uint64(i), 0)
-		for e := range values {
-			values[e] = float32(p.fill)
-			if p.std > 0 {
-				z := d.Normal()
-				for z < -3 || z > 3 {
-					z = d.Normal()
+		for from := 0; from < p.Len(); from += len(chunk) {
+			values := chunk[:min(len(chunk), p.Len()-from)]
+			for e := range values {
+				values[e] = float32(p.fill)
+				if p.std > 0 {
+					z := d.Normal()
+					for z < -3 || z > 3 {
+						z = d.Normal()
+					}
+					values[e] = float32(p.std * z)
 				}
-				values[e] = float32(p.std * z)
 			}
+			b.Upload(p.Master.Slice(from, from+len(values)), values)
 		}
-		b.Upload(p.Master, values)
 	}
 	w.Publish(b)
 }

@@ -94,6 +94,9 @@ func (w *Watcher) stop(reason string) {
 // TakeSave reports whether a checkpoint was asked for since it was last called.
 func (w *Watcher) TakeSave() bool { return w.save.Load() && w.save.Swap(false) }
 
+// SaveAsked reports whether a checkpoint was asked for that TakeSave has not returned yet.
+func (w *Watcher) SaveAsked() bool { return w.save.Load() }
+
 // Close gives the signals back to their default actions. The flags keep their values. When a signal has asked the process
 // to leave, further ones stay without effect: a scheduler that sends several must still see the exit code.
 func (w *Watcher) Close() {
