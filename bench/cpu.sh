@@ -14,9 +14,9 @@ step() { # name, then what makes the case
 }
 step "mlm-cpu-tiny (the demo's)" --preset mlm-cpu-tiny --vocab 4096 --updates 40
 step "8 layers, width 512, causal" --preset clm-cpu-small --set data.tokens_per_step=4096 --set model.context=512 --length 512 --vocab 16384 --updates 5
-step "GPT-2 124M, 1024 tokens" --set objective=clm --set model.preset=gpt2 --set train.dropout=0 --set data.tokens_per_step=1024 --length 1024 --updates 4
-step "GPT-2 124M, 4 x 64 tokens" --set objective=clm --set model.preset=gpt2 --set train.dropout=0 --set data.tokens_per_step=256 --set data.length=64 --length 64 --updates 8
-step "BERT-base, masked, 128 tokens" --set objective=mlm --set model.preset=bert-base --set train.dropout=0 --set data.tokens_per_step=2048 --length 128 --updates 4
+step "GPT-2 124M, 1024 tokens" --set objective=clm --set model.preset=gpt2 --vocab 50257 --set train.dropout=0 --set data.tokens_per_step=1024 --length 1024 --updates 4
+step "GPT-2 124M, 4 x 64 tokens" --set objective=clm --set model.preset=gpt2 --vocab 50257 --set train.dropout=0 --set data.tokens_per_step=256 --set data.length=64 --length 64 --updates 8
+step "BERT-base, masked, 128 tokens" --set objective=mlm --set model.preset=bert-base --vocab 30522 --set train.dropout=0 --set data.tokens_per_step=2048 --length 128 --updates 4
 
 # The data path on the demo's kind of text: the Go standard library's source.
 dir=$(mktemp -d)
