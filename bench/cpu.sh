@@ -4,6 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=bench/results/$(date -u +%F)-cpu.jsonl
+mkdir -p bench/results
 : >"$out"
 
 step() { # name, then what makes the case
