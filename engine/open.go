@@ -50,9 +50,10 @@ func OpenModel(path, device string, threads int) (m *Model, err error) {
 	if m.Backend, err = openDevice(device, threads); err != nil {
 		return nil, err
 	}
+	b := m.Backend // m is nil once an error is returned
 	defer func() {
 		if err != nil {
-			m.Backend.Close()
+			b.Close()
 		}
 	}()
 	m.Weights = model.NewWeights(m.Backend, m.Config.Model, false)
