@@ -101,6 +101,9 @@ func (t *Trainer) begin(path string) error {
 		if err := p.tensors.ReadFloat32(param.Name, values); err != nil {
 			return fault.Checkpoint.Wrap(err)
 		}
+		if err := finite(param.Name, values); err != nil {
+			return fmt.Errorf("train.init: %s: %w", p.dir, err)
+		}
 		t.b.Upload(param.Master, values)
 	}
 	t.weights.Publish(t.b)

@@ -169,6 +169,11 @@ func restore(b kernels.Backend, file *checkpoint.Safetensors, list []stored) err
 		if err := file.ReadFloat32(s.name, values); err != nil {
 			return fault.Checkpoint.Wrap(err)
 		}
+		if s.name == s.param.Name { // weights; a moment may overflow in a run that goes on
+			if err := finite(s.name, values); err != nil {
+				return err
+			}
+		}
 		b.Upload(s.buf, values)
 		delete(unknown, s.name)
 	}
