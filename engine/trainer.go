@@ -259,6 +259,9 @@ func (t *Trainer) save() error {
 	if t.saved == t.state.Step {
 		return nil
 	}
+	if err := t.lock.Check(); err != nil {
+		return err
+	}
 	t.state.Seconds = t.record.elapsed()
 	contents, err := t.contents()
 	if err != nil {

@@ -82,6 +82,25 @@ func (l *RunLock) sign() error {
 // Stale returns who held the lock before and ended without Unlock, for the log; it is empty after an orderly end.
 func (l *RunLock) Stale() string { return l.stale }
 
+// Check reports whether the run folder is still the one that was locked. When it was deleted or replaced, another process
+// may hold it, and the error is of kind fault.Write.
+func (l *RunLock) Check() error {
+	path := l.f.Name()
+	there, err := os.Stat(path)
+	var locked os.FileInfo
+	if err == nil {
+		locked, err = l.f.Stat()
+	}
+	if err == nil && !os.SameFile(there, locked) {
+		err = errors.New("another file has its place")
+	}
+	if err != nil {
+		return fault.Write.Errorf("the run folder was deleted or replaced while this process used it, nothing more is saved there: "+
+			"lock %s: %w (hint: start again, with another folder if another process uses this one)", path, err)
+	}
+	return nil
+}
+
 // Unlock gives the folder back. The file stays, empty: deleting it could take the lock from a process that has just
 // opened it.
 func (l *RunLock) Unlock() error {
