@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -371,15 +372,28 @@ func (f *ticking) Tick(string) {
 	}
 }
 
+// killPoints is how often a run is killed, and how many steps it has.
+func killPoints(t *testing.T) int {
+	text := os.Getenv("PALIMPSEST_KILL_POINTS")
+	if text == "" {
+		return 10
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		t.Fatalf("PALIMPSEST_KILL_POINTS=%q: expected a number of kills from 1", text)
+	}
+	return n
+}
+
 // One run killed (SIGKILL, by the operating system, nothing flushed) at seeded operations of training and saving and
-// always started again ends with the same bits as one that was left alone.
+// always started again ends with the same bits as one that was left alone. PALIMPSEST_KILL_POINTS is the number of kills.
 func TestKilledAnywhereItResumes(t *testing.T) {
 	if run := os.Getenv("PALIMPSEST_TEST_RUN"); run != "" { // the process that is killed
 		fsys, err := vfs.FromEnv()
 		if err != nil {
 			t.Fatal(err)
 		}
-		c := tinyConfig(os.Getenv("PALIMPSEST_TEST_DATA"), 10)
+		c := tinyConfig(os.Getenv("PALIMPSEST_TEST_DATA"), int64(killPoints(t)))
 		c.Checkpoint.Every, c.Eval.Every = 2, 5
 		mustTrain(t, Options{Config: c, Out: run, FS: fsys})
 		return
@@ -402,14 +416,14 @@ func TestKilledAnywhereItResumes(t *testing.T) {
 	if err := start(straight, 0); err != nil {
 		t.Fatal(err)
 	}
-	draw, kills := philox.New(1, philox.StreamTest, 0, 0), 0
-	for kills < 10 { // within the first checkpoint's reach, so that the run is never over before its last kill
+	points, draw, kills := killPoints(t), philox.New(1, philox.StreamTest, 0, 0), 0
+	for kills < points { // within the first checkpoint's reach, so that the run is never over before its last kill
 		if start(killed, 1+draw.IntN(90)) == nil {
 			break
 		}
 		kills++
 	}
-	if kills < 10 {
+	if kills < points {
 		t.Errorf("the run was over after %d kills", kills)
 	}
 	if err := start(killed, 0); err != nil {
