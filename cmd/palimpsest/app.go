@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -71,7 +72,13 @@ func finish(commands []*cli.Command) {
 }
 
 // run is the program: it returns the exit code.
-func run(arguments []string, stdin io.Reader, stdout, stderr io.Writer) int {
+func run(arguments []string, stdin io.Reader, stdout, stderr io.Writer) (code int) {
+	defer func() { // Go's own exit code for this, 2, means a wrong command line here
+		if mistake := recover(); mistake != nil {
+			fmt.Fprintf(stderr, "%s: internal error: %v\n%s", program, mistake, debug.Stack())
+			code = int(fault.Internal)
+		}
+	}()
 	app := newApp()
 	app.Reader, app.Writer, app.ErrWriter = stdin, stdout, stderr
 	if len(arguments) > 0 && arguments[0] == completeVerb {
