@@ -3,13 +3,17 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v2"
+
+	"palimpsest/engine/fault"
 )
 
 // outputVersion is the "v" of every JSON object that is printed; it changes when a key changes its meaning.
@@ -32,15 +36,20 @@ func printJSON(w io.Writer, object any) error {
 	return err
 }
 
-// show prints a result: as JSON when --json is given, else what text writes.
-func show(c *cli.Context, object any, text func(w io.Writer)) error {
+// show prints a result: as JSON when --json is given, else what text writes. That nobody reads it (any more) is no error:
+// what it tells about is done.
+func show(c *cli.Context, object any, text func(w io.Writer)) (err error) {
 	if c.Bool("json") {
-		return printJSON(c.App.Writer, object)
+		err = printJSON(c.App.Writer, object)
+	} else {
+		var page bytes.Buffer
+		text(&page)
+		_, err = c.App.Writer.Write(page.Bytes())
 	}
-	var page bytes.Buffer
-	text(&page)
-	_, err := c.App.Writer.Write(page.Bytes())
-	return err
+	if errors.Is(err, syscall.EPIPE) {
+		return nil
+	}
+	return fault.Write.Wrap(err)
 }
 
 // count writes a number with thousands separated: 1,234,567.
