@@ -61,9 +61,7 @@ func TestStopAtEveryMoment(t *testing.T) {
 				return err
 			}
 			defer tr.close()
-			planned := tr.feed.updates
 			tr.feed.updates = make(chan *update) // a disk that does not answer
-			defer func() { tr.feed.updates = planned }()
 			go watch.Stop()
 			return tr.run()
 		}},

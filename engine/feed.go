@@ -24,7 +24,7 @@ type update struct {
 
 // feed plans updates in the background, a few ahead, so that a step never waits for data.
 type feed struct {
-	updates chan *update
+	updates <-chan *update // in the order of steps; closed after the last
 	free    chan []*objectives.Plan
 	quit    chan struct{}
 	done    chan struct{}
@@ -53,7 +53,8 @@ func newFeed(ds *shard.Dataset, c feedConfig, from shard.Cursor) (*feed, error) 
 	if err != nil {
 		return nil, err
 	}
-	f := &feed{updates: make(chan *update, feedDepth), free: make(chan []*objectives.Plan, feedDepth+2),
+	updates := make(chan *update, feedDepth)
+	f := &feed{updates: updates, free: make(chan []*objectives.Plan, feedDepth+2),
 		quit: make(chan struct{}), done: make(chan struct{}), stream: stream}
 	phase := phaseAt(c.phases, c.first)
 	if c.pack.Mode == shard.Whole {
@@ -66,13 +67,13 @@ func newFeed(ds *shard.Dataset, c feedConfig, from shard.Cursor) (*feed, error) 
 	}
 	go func() {
 		defer close(f.done)
-		defer close(f.updates)
+		defer close(updates)
 		for step := c.first; step < c.end; step++ {
 			phase = phaseAt(c.phases, step)
 			u := &update{step: step, phase: phase, plans: f.plans(c.accumulate)}
 			u.fill(packer, c)
 			select {
-			case f.updates <- u:
+			case updates <- u:
 			case <-f.quit:
 				return
 			}
