@@ -245,7 +245,8 @@ func rewrite(t *testing.T, run string, step int64, edit func(name string, data [
 	}
 }
 
-// A checkpoint of a later program is refused with its version; the run does not go back to an older one.
+// A checkpoint of a later program is refused with its version, as is one that contradicts itself; the run does not go back to
+// an older one.
 func TestCheckpointOfALaterProgram(t *testing.T) {
 	c := tinyConfig(dataset(t, 150), 6)
 	c.Checkpoint.Every, c.Eval.Every = 2, 0
@@ -264,6 +265,14 @@ func TestCheckpointOfALaterProgram(t *testing.T) {
 			rewrite(t, run, 4, func(name string, data []byte) []byte {
 				if name == stateFile {
 					data = bytes.Replace(data, []byte(`"format": 1`), []byte(`"format": 2`), 1)
+				}
+				return data
+			})
+		},
+		"state of another step": func(run string) {
+			rewrite(t, run, 4, func(name string, data []byte) []byte {
+				if name == stateFile {
+					data = bytes.Replace(data, []byte(`"step": 4`), []byte(`"step": 2`), 1)
 				}
 				return data
 			})

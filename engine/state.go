@@ -204,6 +204,9 @@ func (t *Trainer) loadState(c *checkpoint.Checkpoint) error {
 	if s.Format != stateFormat {
 		return fault.Checkpoint.Errorf("%s is of format %d, this program reads %d; hint: use the version that wrote it (%s)", stateFile, s.Format, stateFormat, s.Version)
 	}
+	if s.Step != c.Step() {
+		return fault.Checkpoint.Errorf("%s is of step %d, the checkpoint of step %d; hint: take an earlier checkpoint", stateFile, s.Step, c.Step())
+	}
 	if err := t.compare(c, &s); err != nil {
 		return err
 	}
