@@ -3,6 +3,7 @@ package model
 import (
 	"fmt"
 	"math"
+	"runtime"
 	"testing"
 
 	"palimpsest/kernels"
@@ -315,6 +316,48 @@ func TestDecoderEqualsOnePass(t *testing.T) {
 		}
 		if _, err := d.Extend(make([]int32, 6)); err == nil {
 			t.Error("more tokens than a call may bring")
+		}
+	}
+}
+
+// Initial values have the stated distribution and do not depend on how many processors drew them.
+func TestInitIsAFunctionOfTheSeed(t *testing.T) {
+	c := resolved(t, Config{Vocab: 3000, Layers: 1, Width: 64, Heads: 1, Context: 4}) // the embedding takes three chunks
+	b := kernels.NewRef32()
+	draw := func(workers int, seed uint64) *Weights {
+		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(workers))
+		w := NewWeights(b, c, false)
+		w.Init(b, seed)
+		return w
+	}
+	one, three, other := draw(1, 5), draw(3, 5), draw(1, 6)
+	same := 0
+	for i, v := range kernels.View[float32](one.Master) {
+		if v != kernels.View[float32](three.Master)[i] {
+			t.Fatalf("element %d: %g with one worker, %g with three", i, v, kernels.View[float32](three.Master)[i])
+		}
+		if v == kernels.View[float32](other.Master)[i] && v != 0 && v != 1 {
+			same++
+		}
+	}
+	if same > 10 {
+		t.Errorf("%d drawn elements are equal under another seed", same)
+	}
+	var sum, square, most float64
+	embed := kernels.View[float32](one.ByName("embed.tokens.weight").Master)
+	for _, v := range embed {
+		sum += float64(v)
+		square += float64(v) * float64(v)
+		most = max(most, math.Abs(float64(v)))
+	}
+	n := float64(len(embed))
+	// A normal cut at 3 sd has a variance of 0.973.
+	if sd := math.Sqrt(square / n); math.Abs(sd/c.InitStd-0.9866) > 0.01 || math.Abs(sum/n) > 0.001 || most > 3*c.InitStd*1.0001 || most < 2.9*c.InitStd {
+		t.Errorf("standard deviation %g, mean %g, largest %g", sd, sum/n, most)
+	}
+	for _, v := range kernels.View[float32](one.ByName("final.norm.weight").Master) {
+		if v != 1 {
+			t.Fatalf("gain %g", v)
 		}
 	}
 }

@@ -2,6 +2,8 @@ package model
 
 import (
 	"fmt"
+	"runtime"
+	"sync"
 
 	"gorgonia.org/tensor"
 	"palimpsest/kernels"
@@ -282,28 +284,54 @@ func handle(b kernels.Buf, shape []int) *tensor.Dense {
 	panic(fmt.Sprintf("model: no tensor handle over %v", b.Type()))
 }
 
+// initChunk is how many elements of a tensor share a draw, so that chunks are independent work.
+const initChunk = 1 << 16
+
 // Init draws the initial parameters: normal with the tensor's standard deviation, cut at three of them, or its constant.
-// Element e of tensor i is a function of (seed, i, e) alone.
+// An element is a function of the seed, its tensor and its place alone. The host holds a few chunks at a time, never a
+// second copy of a tensor.
 func (w *Weights) Init(b kernels.Backend, seed uint64) {
-	chunk := make([]float32, 1<<16) // so that the host never holds a second copy of a tensor
+	workers := runtime.GOMAXPROCS(0)
+	chunks := make([][]float32, workers)
+	for i := range chunks {
+		chunks[i] = make([]float32, initChunk)
+	}
 	for i, p := range w.Params {
-		d := philox.New(seed, philox.StreamInit, uint64(i), 0)
-		for from := 0; from < p.Len(); from += len(chunk) {
-			values := chunk[:min(len(chunk), p.Len()-from)]
-			for e := range values {
-				values[e] = float32(p.fill)
-				if p.std > 0 {
-					z := d.Normal()
-					for z < -3 || z > 3 {
-						z = d.Normal()
-					}
-					values[e] = float32(p.std * z)
-				}
+		for wave := 0; wave < p.Len(); wave += workers * initChunk {
+			var group sync.WaitGroup
+			for k := range chunks {
+				from := wave + k*initChunk
+				chunks[k] = chunks[k][:max(0, min(initChunk, p.Len()-from))]
+				group.Go(func() {
+					p.initial(chunks[k], philox.New(seed, philox.StreamInit, uint64(i), uint32(from/initChunk)))
+				})
 			}
-			b.Upload(p.Master.Slice(from, from+len(values)), values)
+			group.Wait()
+			for k, values := range chunks {
+				from := wave + k*initChunk
+				b.Upload(p.Master.Slice(min(from, p.Len()), min(from, p.Len())+len(values)), values)
+			}
 		}
 	}
 	w.Publish(b)
+}
+
+// initial fills values with the tensor's initial distribution.
+func (p *Param) initial(values []float32, d philox.Draw) {
+	for e := 0; e < len(values); {
+		if p.std == 0 {
+			values[e] = float32(p.fill)
+			e++
+			continue
+		}
+		x, y := d.NormalPair()
+		for _, z := range [...]float64{x, y} {
+			if z >= -3 && z <= 3 && e < len(values) {
+				values[e] = float32(p.std * z)
+				e++
+			}
+		}
+	}
 }
 
 // Publish brings the copy that products read up to date with Master.

@@ -109,11 +109,18 @@ func (d *Draw) IntN(n int) int {
 	return int(hi)
 }
 
-// Normal returns a standard normal number (Box-Muller, one of the pair).
+// Normal returns a standard normal number: the first of a NormalPair.
 func (d *Draw) Normal() float64 {
+	x, _ := d.NormalPair()
+	return x
+}
+
+// NormalPair returns two independent standard normal numbers (Box and Muller 1958).
+func (d *Draw) NormalPair() (x, y float64) {
 	u := (float64(d.Uint32()) + 0.5) * (1.0 / (1 << 32)) // never 0, so the logarithm is finite
-	v := d.Float64()
-	return math.Sqrt(-2*math.Log(u)) * math.Cos(2*math.Pi*v)
+	radius := math.Sqrt(-2 * math.Log(u))
+	sin, cos := math.Sincos(2 * math.Pi * d.Float64())
+	return radius * cos, radius * sin
 }
 
 // Permute shuffles n items in place (Fisher-Yates).
