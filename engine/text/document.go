@@ -10,6 +10,9 @@ type Document struct {
 	// Tagged says that the text was searched for entities: what lies in no Entity span is outside of all. Otherwise nothing
 	// is known about entities.
 	Tagged bool
+	// Class is that of the whole document, an index into Reader.Classes, when it is Labelled.
+	Class    int
+	Labelled bool
 }
 
 // A SpanKind says what a LabelSpan marks.

@@ -19,11 +19,11 @@ import (
 type EncodeOptions struct {
 	BOS, EOS  int32 // put around every document; -1 for none
 	MinTokens int   // documents of fewer tokens, BOS and EOS not counted, are dropped; default 1
-	// Planes to make, of PlaneLoss and PlaneBIO. In the loss plane BOS is context; EOS is learned when the text ends with an
-	// answer or has none. In the bio plane both are TagNone.
+	// Planes to make, of PlaneLoss, PlaneBIO and PlaneLabel. In the loss plane BOS is context; EOS is learned when the text ends
+	// with an answer or has none. In the bio plane both are TagNone, in the label plane they have the document's class.
 	Planes []string
-	// FirstSubword gives a tag of the bio plane only to tokens that open a word (Tokenizer.WordStarts), and TagNone to the
-	// others; by default the others of an entity have TagInside, and those outside TagOutside.
+	// FirstSubword gives a tag of the bio plane only to tokens that open a word (Tokenizer.WordStarts, without the space before
+	// it where that is a token of its own), and TagNone to the others; by default the others of an entity have TagInside, and those outside TagOutside.
 	FirstSubword bool
 	Workers      int // goroutines that encode; default GOMAXPROCS
 	// From passes over the documents up to a Mark of an earlier, interrupted run with the same options: they are read, and
@@ -74,7 +74,10 @@ type EncodeStats struct {
 	LostEntities             int64 // entities without a token of their own
 	Learned                  int64 // tokens that the loss plane marks
 	Tagged                   int64 // tokens inside entities
-	// Provenance says, for each plane, how it came about; for bio it holds the table of types (ParseEntityTypes).
+	// Classes counts, by class, the documents of the label plane.
+	Classes []int64
+	// Provenance says, for each plane, how it came about; for bio it holds the table of types (ParseEntityTypes), for label that
+	// of classes (ParseClasses).
 	Provenance map[string]string
 }
 
@@ -155,8 +158,8 @@ func (o *EncodeOptions) complete(t *Tokenizer) error {
 		o.Workers = runtime.GOMAXPROCS(0)
 	}
 	for _, p := range o.Planes {
-		if p != PlaneLoss && p != PlaneBIO {
-			return fault.Usage.Errorf("plane %q cannot be made from text, only %s and %s", p, PlaneBIO, PlaneLoss)
+		if p != PlaneLoss && p != PlaneBIO && p != PlaneLabel {
+			return fault.Usage.Errorf("plane %q cannot be made from text, only %s, %s and %s", p, PlaneBIO, PlaneLabel, PlaneLoss)
 		}
 	}
 	switch {
@@ -225,6 +228,9 @@ func (m *marker) after(d *Document) Mark {
 			m.spans = binary.LittleEndian.AppendUint64(m.spans, uint64(v))
 		}
 	}
+	if d.Labelled {
+		m.spans = binary.LittleEndian.AppendUint64(m.spans, uint64(d.Class))
+	}
 	m.digest.Write(m.spans)
 	m.digest.Write(d.Text)
 	return Mark{m.documents, m.digest.Sum64()}
@@ -252,6 +258,13 @@ func receive(queue <-chan *batch, each func(Encoded) error) (stats EncodeStats, 
 				if v != TagOutside && v != TagNone {
 					stats.Tagged++
 				}
+			}
+			if labels := e.Planes[PlaneLabel]; len(labels) > 0 && labels[0] != NoClass {
+				class := int(labels[0])
+				for len(stats.Classes) <= class {
+					stats.Classes = append(stats.Classes, 0)
+				}
+				stats.Classes[class]++
 			}
 		}
 	}
@@ -286,10 +299,18 @@ func (e *documentEncoder) encode(d *Document) (out Encoded, lost int) {
 	for _, name := range e.o.Planes {
 		outside := [2]byte{0, 0} // of BOS and EOS
 		var plane []byte
-		if name == PlaneLoss {
+		switch name {
+		case PlaneLoss:
 			plane = LossPlane(d.Spans, e.ends)
 			outside[1] = plane[len(plane)-1]
-		} else {
+		case PlaneLabel:
+			class := byte(NoClass)
+			if d.Labelled {
+				class = byte(d.Class)
+			}
+			plane = bytes.Repeat([]byte{class}, len(content))
+			outside = [2]byte{class, class}
+		default:
 			plane, lost = e.tags(d, content)
 			outside = [2]byte{TagNone, TagNone}
 		}
@@ -316,6 +337,7 @@ func (e *documentEncoder) tags(d *Document, content []int32) (plane []byte, lost
 	var opens []bool
 	if e.o.FirstSubword {
 		e.opens = e.e.t.WordStarts(e.opens[:0], content)
+		e.e.t.tagOpens(e.opens, content)
 		opens = e.opens
 	}
 	return BIOTags(d.Spans, e.ends, opens)
@@ -325,7 +347,11 @@ func (e *documentEncoder) tags(d *Document, content []int32) (plane []byte, lost
 func (o *EncodeOptions) provenance(r *Reader) map[string]string {
 	m := map[string]string{}
 	for _, name := range o.Planes {
-		if name == PlaneLoss {
+		switch name {
+		case PlaneLabel:
+			m[name] = FormatClasses(r.classes, fmt.Sprintf("field %q of the records", clip(r.o.Label)))
+			continue
+		case PlaneLoss:
 			m[name] = fmt.Sprintf("answers of records of the shape %s; a token with a byte of an answer is learned", r.records.name)
 			continue
 		}

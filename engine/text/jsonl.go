@@ -12,7 +12,7 @@ import (
 // jsonl reads one JSON object a line.
 func (p *pass) jsonl(name string, br *bufio.Reader) bool {
 	l := lineReader{r: br, max: p.r.o.MaxLine}
-	r := recordReader{m: p.r.records, typeOf: p.types.of}
+	r := recordReader{m: p.r.records, typeOf: p.types.of, classOf: p.classes.of}
 	for {
 		line, long, err := l.next()
 		switch {
@@ -45,8 +45,9 @@ func (p *pass) jsonl(name string, br *bufio.Reader) bool {
 
 // A recordReader turns JSON objects into documents. Its memory is used again for each.
 type recordReader struct {
-	m      *recordMap
-	typeOf func(label string) (int, error)
+	m       *recordMap
+	typeOf  func(label string) (int, error)
+	classOf func(name string) (int, error)
 
 	seen     map[string]struct{} // keys of the object at hand
 	values   [][]byte
@@ -91,7 +92,11 @@ func (r *recordReader) read(line []byte) (Document, error) {
 			return Document{}, missing(key, line)
 		}
 	}
-	return r.document()
+	d, err := r.document()
+	if err == nil {
+		err = r.m.classify(&d, r.values, r.classOf)
+	}
+	return d, err
 }
 
 func (r *recordReader) document() (Document, error) {
@@ -114,6 +119,10 @@ func (r *recordReader) value(s *scanner, role int) error {
 	case "spans":
 		r.spans = r.spans[:0]
 		return s.array(func(int) error { return r.span(s) })
+	case labelRole:
+		value, err := classValue(s)
+		r.values[role] = value
+		return err
 	case r.m.spare:
 		if s.null() {
 			return nil

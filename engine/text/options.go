@@ -38,6 +38,13 @@ type ReaderOptions struct {
 	// Assistant is the role in messages whose content is the answer; default "assistant".
 	Assistant string
 
+	// Label is the field (column) of a record of any shape that holds the document's class: a name, or a number from 0 to
+	// MaxClasses-1, which is then that of the class. White space around it does not count; a record without it is bad. Labels
+	// are the only classes, numbered in this order, which records may also call by number unless one of the names is a number;
+	// by default all, numbered as they come.
+	Label  string
+	Labels []string
+
 	NoHeader bool   // the first row of a table is a row like the others
 	Quotes   string // of tables: "csv" (the default; RFC 4180, strictly) or "none" (quotes are text, a row is a line)
 

@@ -1,17 +1,12 @@
 package text
 
-import (
-	"fmt"
-	"strconv"
-	"strings"
+import "bytes"
 
-	"palimpsest/engine/fault"
-)
-
-// Names of the per-token planes that spans become, as package shard knows them.
+// Names of the per-token planes that spans and classes become, as package shard knows them.
 const (
-	PlaneLoss = "loss" // 1 = to be learned, 0 = context only
-	PlaneBIO  = "bio"  // TagOutside, TagBegin(type), TagInside(type) or TagNone
+	PlaneLoss  = "loss"  // 1 = to be learned, 0 = context only
+	PlaneBIO   = "bio"   // TagOutside, TagBegin(type), TagInside(type) or TagNone
+	PlaneLabel = "label" // class of the document at every token, or NoClass
 )
 
 // Tags of the bio plane. An entity of type k begins with 1+2k and goes on with 2+2k.
@@ -66,6 +61,18 @@ func LossPlane(spans []LabelSpan, ends []int) []byte {
 	return plane
 }
 
+// tagOpens turns words' openings (Tokenizer.WordStarts) into the tokens that have a tag under FirstSubword. Where the space before a
+// word is a token of its own it opens the word, but lies outside of an entity that the word begins: the token behind it,
+// the first with a letter of the word, takes its place.
+func (t *Tokenizer) tagOpens(opens []bool, ids []int32) {
+	blank := func(i int) bool { return len(bytes.TrimSpace(t.tokens[ids[i]])) == 0 }
+	for i := 0; i+1 < len(ids); i++ {
+		if opens[i] && !opens[i+1] && blank(i) && !blank(i+1) {
+			opens[i], opens[i+1] = false, true
+		}
+	}
+}
+
 // BIOTags returns the tag of each token of a text, of which ends are the TokenEnds: the first token with a byte of an Entity
 // begins it, the others with one go on with it. With opens, tokens for which it is false (those that do not open a word) have
 // TagNone and are passed over. A token that touches two entities belongs to the earlier one; lost counts the entities that
@@ -104,45 +111,4 @@ func tokenStart(ends []int, i int) int {
 		return 0
 	}
 	return ends[i-1]
-}
-
-// bioPrefix begins the provenance of a bio plane: a version, then the types, quoted as in Go.
-const bioPrefix = "BIO 1:"
-
-// FormatEntityTypes writes the table of types for a bio plane's provenance, followed by a remark of the caller's.
-func FormatEntityTypes(types []string, remark string) string {
-	var b strings.Builder
-	b.WriteString(bioPrefix)
-	for _, t := range types {
-		fmt.Fprintf(&b, " %q", t)
-	}
-	if remark != "" {
-		b.WriteString("; " + remark)
-	}
-	return b.String()
-}
-
-// ParseEntityTypes reads the types that FormatEntityTypes wrote. Errors are fault.Data.
-func ParseEntityTypes(provenance string) ([]string, error) {
-	rest, ok := strings.CutPrefix(provenance, bioPrefix)
-	if !ok {
-		return nil, fault.Data.Errorf("provenance %.100q has no table of entity types; expected it to begin with %q", provenance, bioPrefix)
-	}
-	var types []string
-	for strings.HasPrefix(rest, ` "`) {
-		quoted, err := strconv.QuotedPrefix(rest[1:])
-		if err != nil || len(types) == MaxEntityTypes {
-			return nil, fault.Data.Errorf("provenance %.100q: the table of entity types ends badly after %d", provenance, len(types))
-		}
-		name, err := strconv.Unquote(quoted)
-		if err != nil {
-			return nil, fault.Data.Errorf("provenance %.100q: entity type %s: %w", provenance, quoted, err)
-		}
-		types = append(types, name)
-		rest = rest[1+len(quoted):]
-	}
-	if rest != "" && !strings.HasPrefix(rest, "; ") {
-		return nil, fault.Data.Errorf("provenance %.100q: expected a quoted entity type at %.40q", provenance, rest)
-	}
-	return types, nil
 }

@@ -33,8 +33,10 @@ type Reader struct {
 	report Report
 
 	records   *recordMap
-	given     typeTable // of EntityTypes
-	types     []string  // of the last pass
+	given     typeTable  // of EntityTypes
+	labels    classTable // of Labels
+	types     []string   // of the last pass
+	classes   []string   // of the last pass
 	stdinUsed bool
 
 	size    int64 // of the files, as found
@@ -94,10 +96,16 @@ func Open(o ReaderOptions) (*Reader, error) {
 	if r.records, err = newRecordMap(&o); err != nil {
 		return nil, err
 	}
-	if r.given, err = newTypeTable(o.EntityTypes); err != nil {
+	if r.given, err = newTypeTable(entityTypeTable, o.EntityTypes); err != nil {
+		return nil, err
+	}
+	if r.labels, err = newClassTable(o.Labels); err != nil {
 		return nil, err
 	}
 	if err := r.find(); err != nil {
+		return nil, err
+	}
+	if err := r.checkLabels(); err != nil {
 		return nil, err
 	}
 	r.report = r.found
@@ -130,10 +138,16 @@ func (r *Reader) Progress() (done, total int64) {
 // EntityTypes returns the types of entities of the last pass over the documents, by number. Call it when that has ended.
 func (r *Reader) EntityTypes() []string { return slices.Clone(r.types) }
 
-// Planes names the planes that the files' spans can fill: PlaneBIO for CoNLL files and the shape spans, PlaneLoss for records
-// with answers; nil for plain text.
+// Classes returns the classes of documents of the last pass, by number. Call it when that has ended.
+func (r *Reader) Classes() []string { return slices.Clone(r.classes) }
+
+// Planes names the planes that the files can fill: PlaneBIO for CoNLL files and the shape spans, PlaneLoss for records with
+// answers, PlaneLabel for records with a label; nil for plain text.
 func (r *Reader) Planes() []string {
 	planes := map[string]bool{}
+	if r.o.Label != "" {
+		planes[PlaneLabel] = true
+	}
 	for _, name := range r.files {
 		switch format := r.format(name); {
 		case format == "txt":
@@ -152,8 +166,8 @@ func (r *Reader) Documents() iter.Seq2[Document, error] {
 	return func(yield func(Document, error) bool) {
 		r.report = r.found
 		r.read.Store(0)
-		p := pass{r: r, yield: yield, types: r.given.clone()}
-		defer func() { r.types = p.types.names }()
+		p := pass{r: r, yield: yield, types: r.given.clone(), classes: r.labels.clone()}
+		defer func() { r.types, r.classes = p.types.names, p.classes.names }()
 		for _, name := range r.files {
 			p.file(name)
 			if p.err != nil {
@@ -189,6 +203,7 @@ type pass struct {
 	err     error
 	stopped bool // by the receiver
 	types   typeTable
+	classes classTable
 	seen    hashSet
 }
 

@@ -38,6 +38,7 @@ type recordMap struct {
 	innerKeys []string
 	layout    template
 	assistant string
+	labelled  bool // the last key is that of the class
 }
 
 // ParseFields reads "prompt=question,completion=answer" for ReaderOptions.Fields. Errors are fault.Usage.
@@ -98,7 +99,10 @@ func newRecordMap(o *ReaderOptions) (*recordMap, error) {
 			return nil, fault.Usage.Errorf("field %q has two roles", field(role))
 		}
 	}
-	return m, m.setTemplate(o.Template)
+	if err := m.setTemplate(o.Template); err != nil {
+		return nil, err
+	}
+	return m, m.setLabel(o.Label)
 }
 
 // chooseShape finds the shape by name, or without one the first that has all roles of fields.

@@ -192,7 +192,7 @@ func TestEntityTypesGiven(t *testing.T) {
 		long = append(long, fmt.Sprintf("%060d", i))
 	}
 	_, _, err = readMarked(t, "a.jsonl", line, ReaderOptions{Shape: "spans", EntityTypes: long})
-	wantKind(t, err, fault.Usage, "the names of 56 types together")
+	wantKind(t, err, fault.Usage, "the names of 56 entity types together")
 }
 
 // Whatever a record is, spans lie in the text, are not empty, and those of a kind follow each other.
@@ -208,7 +208,7 @@ func FuzzShapes(f *testing.F) {
 			wantKind(t, err, fault.Usage)
 			return
 		}
-		types, _ := newTypeTable(nil)
+		types, _ := newTypeTable(entityTypeTable, nil)
 		r := recordReader{m: m, typeOf: types.of}
 		d, err := r.read(bytes.TrimSpace(line))
 		if err == nil {

@@ -47,6 +47,9 @@ func (p *pass) table(name string, br *bufio.Reader, comma rune) bool {
 			}
 		}
 		d, err := m.document(values)
+		if err == nil {
+			err = m.classify(&d, values, p.classes.of)
+		}
 		if err != nil {
 			if !p.bad("%s:%d: %v", name, line, err) {
 				return false
@@ -77,12 +80,15 @@ func (p *pass) columns(name string, rows *rowReader) (columns []int, ok bool) {
 		for i, key := range m.keys {
 			n, err := strconv.Atoi(key)
 			if err != nil || n < 1 {
-				if key == m.roles[i] && m.name == "text" {
+				if key == m.roles[i] && i == 0 && m.name == "text" {
 					n = 1
 				} else {
 					return nil, p.fail("%s: column %q of the %s: without a header, columns are numbers from 1; hint: set the field of %q",
 						name, key, m.name, m.roles[i])
 				}
+			}
+			if other := slices.Index(columns, n-1); other >= 0 {
+				return nil, p.fail("%s: the %s and the %s are both in column %d; hint: set the field of each", name, m.roles[other], m.roles[i], n)
 			}
 			columns = append(columns, n-1)
 		}
@@ -110,11 +116,14 @@ func (p *pass) columns(name string, rows *rowReader) (columns []int, ok bool) {
 	return columns, true
 }
 
-// clipAll shortens a list for a message.
+// clipAll shortens a list for a message; "..." at its end stands for more.
 func clipAll(list []string) []string {
 	short := slices.Clone(list[:min(len(list), 12)])
 	for i := range short {
 		short[i] = clip(short[i])
+	}
+	if len(short) < len(list) {
+		short = append(short, "...")
 	}
 	return short
 }
