@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -162,8 +163,19 @@ func TestDiskThatStaysBroken(t *testing.T) {
 // A log that cannot be written any more costs one warning, not the run. A limit on the size of files is the full disk that a
 // test can have: the log is longer than it already, checkpoints are not.
 func TestLogThatCannotBeWritten(t *testing.T) {
-	c := tinyConfig(dataset(t, 200), 4)
-	c.Eval.Every = 0
+	const limit = 4 << 20
+	if run := os.Getenv("PALIMPSEST_TEST_LIMITED_RUN"); run != "" { // a process of its own, as the limit is on all its files
+		small := syscall.Rlimit{Cur: limit, Max: limit}
+		if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &small); err != nil {
+			t.Fatal(err)
+		}
+		seen := &notes{}
+		mustTrain(t, Options{Config: limitedConfig(os.Getenv("PALIMPSEST_TEST_DATA")), Out: run, Observe: seen})
+		fmt.Println(strings.Join(seen.lines, "\n"))
+		return
+	}
+	data := dataset(t, 200)
+	c := limitedConfig(data)
 	straight, run := filepath.Join(t.TempDir(), "straight"), filepath.Join(t.TempDir(), "run")
 	mustTrain(t, Options{Config: c, Out: straight})
 	halfway(t, c, run, 2)
@@ -172,30 +184,18 @@ func TestLogThatCannotBeWritten(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const limit = 4 << 20
 	long := fmt.Appendf(log, "{\"type\":\"note\",\"step\":2,\"text\":\"%s\"}\n", strings.Repeat("x", limit))
 	if err := os.WriteFile(path, long, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	var before syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &before); err != nil {
-		t.Fatal(err)
-	}
-	small := before
-	small.Cur = limit
-	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &small); err != nil {
-		t.Fatal(err)
-	}
-	seen := &notes{}
-	err = Train(Options{Config: c, Out: run, Observe: seen})
-	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &before); err != nil {
-		t.Fatal(err)
-	}
+	cmd := exec.Command(os.Args[0], "-test.run=^TestLogThatCannotBeWritten$")
+	cmd.Env = append(os.Environ(), "PALIMPSEST_TEST_LIMITED_RUN="+run, "PALIMPSEST_TEST_DATA="+data)
+	out, err := cmd.CombinedOutput()
 	if err != nil {
-		t.Error(err)
+		t.Fatalf("%v\n%s", err, out)
 	}
-	if n := strings.Count(strings.Join(seen.lines, "\n"), "training goes on"); n != 1 || !seen.has(LogFile) || !seen.has("are missing") {
-		t.Errorf("%d warnings: %.2000q", n, seen.lines)
+	if n := strings.Count(string(out), "training goes on"); n != 1 || !strings.Contains(string(out), LogFile) || !strings.Contains(string(out), "are missing") {
+		t.Errorf("%d warnings: %.2000q", n, out)
 	}
 	if now, err := os.ReadFile(path); err != nil || !bytes.Equal(now, long) {
 		t.Errorf("what the log held before is lost (%d bytes, were %d; %v)", len(now), len(long), err)
@@ -204,6 +204,12 @@ func TestLogThatCannotBeWritten(t *testing.T) {
 	if a, b := snapshot(t, filepath.Join(straight, model)), snapshot(t, filepath.Join(run, model)); a[filepath.Join(straight, model)] != b[filepath.Join(run, model)] {
 		t.Error("the weights differ from those of a run with a log")
 	}
+}
+
+func limitedConfig(data string) Config {
+	c := tinyConfig(data, 4)
+	c.Eval.Every = 0
+	return c
 }
 
 // A second process on a run folder is told who holds it, and touches nothing.

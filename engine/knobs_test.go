@@ -44,7 +44,7 @@ func TestEveryOptimizerLowersTheLoss(t *testing.T) {
 		"smoothing": func(c *Config) { c.Loss.Smoothing = 0.1 },
 		"focal":     func(c *Config) { c.Loss.Focal = 1 },
 		"top rows":  func(c *Config) { c.Loss.Reweigh.Rule = "top" },
-		"hard rows": func(c *Config) { c.Loss.Reweigh.Rule = "softmax" },
+		"hard rows": func(c *Config) { c.Loss.Reweigh.Rule, c.Train.Steps = "softmax", 120 },
 		"schedules": func(c *Config) {
 			c.Loss.ZLoss, c.Optimizer.LayerDecay = 1e-3, 0.9
 			c.Schedule.Kind, c.Schedule.Cooldown, c.Schedule.Final = "trapezoid", 0.3, 0
