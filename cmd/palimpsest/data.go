@@ -39,45 +39,47 @@ func buildCommand() *cli.Command {
 		Description: example("palimpsest data build --tokenizer tokenizer.json --out shards texts/",
 			"palimpsest data build --tokenizer tokenizer.json --out shards --field body --on-bad-record skip posts.jsonl",
 			"palimpsest data build --tokenizer tokenizer.json --out answers --fields prompt=question,completion=answer pairs.csv",
-			"palimpsest data build --tokenizer tokenizer.json --out names --first-subword train.conll") +
+			"palimpsest data build --tokenizer tokenizer.json --out names --first-subword train.conll",
+			"palimpsest data build --tokenizer tokenizer.json --out topics --label topic news.tsv") +
 			"\n\nAn interrupted build keeps its complete shards, and the same command goes on behind them. SIGTERM and SIGINT leave " +
-			"with exit code 75. Answers of records become the plane loss, entities the plane bio.",
+			"with exit code 75. Answers of records become the plane loss, entities the plane bio, classes the plane label.",
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "tokenizer", Usage: "tokenizer.json `FILE`"},
 			&cli.StringFlag{Name: "out", Usage: "`FOLDER` of the data set"},
 			&cli.BoolFlag{Name: "bos", Usage: "begin every document with the tokenizer's begin token (on when it has one of its own)"},
 			&cli.BoolFlag{Name: "eos", Usage: "end every document with the tokenizer's end token (on when it has one)"},
 			&cli.IntFlag{Name: "min-tokens", Value: 1, Usage: "drop documents of fewer than this `NUMBER` of tokens"},
-			&cli.StringFlag{Name: "planes", DefaultText: "all that the input can fill", Usage: "`NAMES` of planes to write beside the tokens: loss, bio, both with a comma between, or none"},
+			&cli.StringFlag{Name: "planes", DefaultText: "all that the input can fill", Usage: "`NAMES` of planes to write beside the tokens: loss, bio, label, several with commas between, or none"},
 			&cli.BoolFlag{Name: "first-subword", Usage: "in the plane bio, tag only the first token of a word"},
 			&cli.IntFlag{Name: "shard-tokens", Value: 64 << 20, Usage: "a shard is complete, and kept when the build is interrupted, at this `NUMBER` of tokens"},
 			&cli.IntFlag{Name: "workers", DefaultText: "one a core", Usage: "`NUMBER` of encoders; changes no result"},
 			&cli.BoolFlag{Name: "force", Usage: "replace an existing data set, once the new one is complete; start anew where an interrupted build cannot go on"},
-		}, readerFlags()...),
+		}, append(readerFlags(), labelFlags()...)...),
 		Action: buildData,
 	}
 }
 
 type buildResult struct {
-	Out           string     `json:"out"`
-	Tokenizer     string     `json:"tokenizer_hash"`
-	Documents     int64      `json:"documents"`
-	Tokens        int64      `json:"tokens"`
-	TextBytes     int64      `json:"text_bytes"` // of this process, for a resumed build
-	BytesPerToken float64    `json:"bytes_per_token"`
-	Shards        int        `json:"shards"`
-	DiskBytes     int64      `json:"disk_bytes"`
-	Ratio         float64    `json:"text_bytes_per_disk_byte"`
-	TooShort      int64      `json:"documents_below_min_tokens"`
-	Planes        []string   `json:"planes"`
-	Learned       int64      `json:"learned_tokens"`
-	Tagged        int64      `json:"entity_tokens"`
-	LostEntities  int64      `json:"entities_without_token"`
-	EntityTypes   []string   `json:"entity_types"`
-	Resumed       int64      `json:"resumed_documents"` // read, but found in complete shards
-	Reading       readCounts `json:"reading"`
-	Seconds       float64    `json:"seconds"`
-	Notes         []string   `json:"notes"`
+	Out           string       `json:"out"`
+	Tokenizer     string       `json:"tokenizer_hash"`
+	Documents     int64        `json:"documents"`
+	Tokens        int64        `json:"tokens"`
+	TextBytes     int64        `json:"text_bytes"` // of this process, for a resumed build
+	BytesPerToken float64      `json:"bytes_per_token"`
+	Shards        int          `json:"shards"`
+	DiskBytes     int64        `json:"disk_bytes"`
+	Ratio         float64      `json:"text_bytes_per_disk_byte"`
+	TooShort      int64        `json:"documents_below_min_tokens"`
+	Planes        []string     `json:"planes"`
+	Learned       int64        `json:"learned_tokens"`
+	Tagged        int64        `json:"entity_tokens"`
+	LostEntities  int64        `json:"entities_without_token"`
+	EntityTypes   []string     `json:"entity_types"`
+	Classes       []classCount `json:"classes"`
+	Resumed       int64        `json:"resumed_documents"` // read, but found in complete shards
+	Reading       readCounts   `json:"reading"`
+	Seconds       float64      `json:"seconds"`
+	Notes         []string     `json:"notes"`
 }
 
 func buildData(c *cli.Context) error {
@@ -92,7 +94,14 @@ func buildData(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	reader, err := openReader(c)
+	reading, err := readerOptions(c)
+	if err == nil {
+		err = setLabels(c, &reading)
+	}
+	if err != nil {
+		return err
+	}
+	reader, err := text.Open(reading)
 	if err != nil {
 		return err
 	}
@@ -103,7 +112,7 @@ func buildData(c *cli.Context) error {
 	options := shard.WriterOptions{
 		TokenizerHash: tokenizer.Hash(), Vocab: tokenizer.Vocab(), BOS: encoding.BOS, EOS: encoding.EOS, Source: sourceNote(c.Args().Slice()),
 		ShardTokens: c.Int("shard-tokens"), FrameTokens: min(frameTokens, c.Int("shard-tokens")),
-		Recipe: buildRecipe(c, tokenizer, encoding, c.Int("shard-tokens")),
+		Recipe: buildRecipe(c, tokenizer, reading, encoding, c.Int("shard-tokens")),
 	}
 	for _, name := range encoding.Planes {
 		options.Planes = append(options.Planes, shard.Plane{Name: name})
@@ -158,11 +167,12 @@ func buildData(c *cli.Context) error {
 		Out: c.String("out"), Tokenizer: tokenizer.Hash(), Documents: index.Documents, Tokens: index.Tokens, TextBytes: stats.Bytes,
 		Shards: len(index.Shards), TooShort: stats.TooShort, Planes: append([]string{}, encoding.Planes...),
 		Learned: stats.Learned, Tagged: stats.Tagged, LostEntities: stats.LostEntities, EntityTypes: append([]string{}, reader.EntityTypes()...),
-		Resumed: from.Documents, Reading: countsOf(reader.Report()), Seconds: time.Since(start).Seconds(), Notes: notes,
+		Classes: classCounts(reader.Classes(), stats.Classes), Resumed: from.Documents, Reading: countsOf(reader.Report()), Seconds: time.Since(start).Seconds(), Notes: notes,
 	}
 	result.complete(index, stats)
 	result.Notes = append(result.Notes, readerNotes(reader.Report())...)
 	result.Notes = append(result.Notes, encodingNotes(stats, encoding)...)
+	result.Notes = append(result.Notes, classNotes(result.Classes, from.Documents > 0)...)
 	return show(c, result, func(w io.Writer) { result.print(w, reader.Report(), result.Notes[len(notes):]) })
 }
 
@@ -249,10 +259,17 @@ func (r *buildResult) print(w io.Writer, read text.Report, notes []string) {
 			fmt.Fprintf(w, "plane loss: %s tokens to be learned, all else is context\n", count(r.Learned))
 		case text.PlaneBIO:
 			fmt.Fprintf(w, "plane bio: %s tokens in entities of %d types: %s\n", count(r.Tagged), len(r.EntityTypes), strings.Join(r.EntityTypes, ", "))
+		case text.PlaneLabel:
+			printClasses(w, r.Classes)
 		}
 	}
 	for _, note := range notes {
 		fmt.Fprintln(w, "note:", note)
+	}
+	if slices.Contains(r.Planes, text.PlaneLabel) && len(r.Classes) > 1 {
+		fmt.Fprintf(w, "next: palimpsest data inspect %s, then, with RUN trained on texts with the same tokenizer,\n  palimpsest train --preset classify-cpu-tiny "+
+			"--data %s --set train.init=RUN --set 'model.classifiers=[{name: label, kind: sequence, classes: %d}]' --out runs/classes\n", r.Out, r.Out, len(r.Classes))
+		return
 	}
 	fmt.Fprintf(w, "next: palimpsest data inspect %s, then palimpsest train --preset mlm-cpu-tiny --data %s --out runs/first\n", r.Out, r.Out)
 }
@@ -269,12 +286,15 @@ func choosePlanes(c *cli.Context, r *text.Reader) ([]string, error) {
 	}
 	for i, name := range chosen {
 		switch {
-		case name != text.PlaneLoss && name != text.PlaneBIO || slices.Contains(chosen[:i], name):
-			return nil, fault.Usage.Errorf("--planes %q: expected loss, bio, loss,bio or none", c.String("planes"))
+		case !slices.Contains([]string{text.PlaneLoss, text.PlaneBIO, text.PlaneLabel}, name) || slices.Contains(chosen[:i], name):
+			return nil, fault.Usage.Errorf("--planes %q: expected some of loss, bio, label with commas between, or none", c.String("planes"))
 		case !slices.Contains(fillable, name):
 			return nil, fault.Usage.Errorf("--planes: nothing in the input can fill the plane %s; hint: loss needs records with answers (--shape pair, alpaca "+
-				"or messages), bio CoNLL files or --shape spans", name)
+				"or messages), bio CoNLL files or --shape spans, label records with --label", name)
 		}
+	}
+	if c.IsSet("label") && !slices.Contains(chosen, text.PlaneLabel) {
+		return nil, fault.Usage.Errorf("--label is about the plane label, and --planes leaves it out; hint: leave out one of them")
 	}
 	if c.Bool("first-subword") && !slices.Contains(chosen, text.PlaneBIO) {
 		return nil, fault.Usage.Errorf("--first-subword is about the plane bio, and none is written; hint: leave it out")

@@ -49,12 +49,20 @@ func readerFlags() []cli.Flag {
 
 // openReader opens the files that the arguments name, as the reader flags say.
 func openReader(c *cli.Context) (*text.Reader, error) {
+	o, err := readerOptions(c)
+	if err != nil {
+		return nil, err
+	}
+	return text.Open(o)
+}
+
+func readerOptions(c *cli.Context) (o text.ReaderOptions, err error) {
 	if !c.Args().Present() {
-		return nil, fault.Usage.Errorf("name the files or folders to read, or - for standard input; hint: palimpsest %s --help", verbOf(c))
+		return o, fault.Usage.Errorf("name the files or folders to read, or - for standard input; hint: palimpsest %s --help", verbOf(c))
 	}
 	fields, err := text.ParseFields(c.String("fields"))
 	if err != nil {
-		return nil, fault.Of(err).Errorf("--fields: %w", err)
+		return o, fault.Of(err).Errorf("--fields: %w", err)
 	}
 	var types []string
 	if list := c.String("entity-types"); list != "" {
@@ -62,10 +70,10 @@ func openReader(c *cli.Context) (*text.Reader, error) {
 	}
 	for _, name := range []string{"max-document", "max-line", "max-ratio", "token-column"} {
 		if c.Int(name) < 1 {
-			return nil, fault.Usage.Errorf("--%s: want 1 or more, not %d", name, c.Int(name))
+			return o, fault.Usage.Errorf("--%s: want 1 or more, not %d", name, c.Int(name))
 		}
 	}
-	return text.Open(text.ReaderOptions{
+	return text.ReaderOptions{
 		Paths: c.Args().Slice(), Include: c.StringSlice("include"), Format: c.String("format"), Unit: c.String("unit"),
 		OnBadRecord: c.String("on-bad-record"), Stdin: c.App.Reader,
 		Field: c.String("field"), Fields: fields, Shape: c.String("shape"), Template: c.String("template"), Assistant: c.String("assistant"),
@@ -76,7 +84,7 @@ func openReader(c *cli.Context) (*text.Reader, error) {
 			MinChars: c.Int("min-chars"), MaxChars: c.Int("max-chars"),
 		},
 		MaxDocument: c.Int("max-document"), MaxLine: c.Int("max-line"), MaxRatio: c.Int("max-ratio"),
-	})
+	}, nil
 }
 
 // readCounts is what a reader met, as --json shows it.

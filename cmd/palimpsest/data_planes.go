@@ -10,7 +10,7 @@ import (
 
 // planeRun is a run of tokens that a plane gives one meaning.
 type planeRun struct {
-	Label string `json:"label"` // learned, context; an entity's type; a value of other planes
+	Label string `json:"label"` // learned, context; an entity's type; the document's class; a value of other planes
 	From  int    `json:"from"`  // token
 	To    int    `json:"to"`    // behind the last
 	Text  string `json:"text"`
@@ -29,6 +29,10 @@ func decodePlane(p shard.Plane, tokens []int32, values []byte, t *text.Tokenizer
 		v.Runs = append(v.Runs, planeRun{label, from, to, string(t.Decode(tokens[from:to]))})
 	}
 	if p.Name != text.PlaneBIO {
+		var classes []string
+		if p.Name == text.PlaneLabel {
+			classes = planeNamesOf(p)
+		}
 		for from := 0; from < len(tokens); {
 			to := from + 1
 			for to < len(tokens) && values[to] == values[from] {
@@ -40,6 +44,10 @@ func decodePlane(p shard.Plane, tokens []int32, values []byte, t *text.Tokenizer
 				label = "context"
 			case p.Name == text.PlaneLoss:
 				label = "learned"
+			case p.Name == text.PlaneLabel && values[from] == text.NoClass:
+				label = "none"
+			case int(values[from]) < len(classes):
+				label = classes[values[from]]
 			}
 			add(label, from, to)
 			from = to
@@ -71,8 +79,12 @@ func decodePlane(p shard.Plane, tokens []int32, values []byte, t *text.Tokenizer
 	return v
 }
 
-// print writes the runs below a document.
+// print writes the runs below a document. Its class needs no text.
 func (v planeView) print(w io.Writer) {
+	if v.Name == text.PlaneLabel && len(v.Runs) == 1 {
+		fmt.Fprintf(w, "%-4s %s\n", v.Name, v.Runs[0].Label)
+		return
+	}
 	if len(v.Runs) == 0 {
 		fmt.Fprintf(w, "%-4s nothing in these tokens\n", v.Name)
 	}

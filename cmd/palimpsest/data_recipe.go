@@ -13,12 +13,13 @@ import (
 
 const (
 	recipeText  = 250 // bytes of one setting that a recipe shows; of longer ones it has a hash
+	recipeNames = 100 // the same of names that may come from another data set
 	recipePaths = 900 // the same of all paths: the whole must stay within shard's limit of 4096
 )
 
 // buildRecipe writes everything that the documents of a build depend on, a setting a line, but for the content of the files.
 // What changes no result, such as --workers, is no part of it.
-func buildRecipe(c *cli.Context, t *text.Tokenizer, o text.EncodeOptions, shardTokens int) string {
+func buildRecipe(c *cli.Context, t *text.Tokenizer, read text.ReaderOptions, o text.EncodeOptions, shardTokens int) string {
 	var b strings.Builder
 	line := func(name, value string) { fmt.Fprintf(&b, "%s=%s\n", name, value) }
 	line("version", bounded(strconv.Quote(c.App.Version), recipeText))
@@ -28,6 +29,13 @@ func buildRecipe(c *cli.Context, t *text.Tokenizer, o text.EncodeOptions, shardT
 		name := f.Names()[0]
 		line("--"+name, bounded(settingOf(c, name), recipeText))
 	}
+	line("--label", bounded(strconv.Quote(read.Label), recipeText))
+	line("--labels", bounded(fmt.Sprintf("%q", read.Labels), recipeNames))
+	var types []string // of another data set
+	if c.IsSet("labels-from") {
+		types = read.EntityTypes
+	}
+	line("--labels-from", bounded(fmt.Sprintf("%q", types), recipeNames))
 	line("--bos", fmt.Sprint(o.BOS >= 0))
 	line("--eos", fmt.Sprint(o.EOS >= 0))
 	line("--min-tokens", strconv.Itoa(o.MinTokens))

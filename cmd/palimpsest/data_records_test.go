@@ -97,7 +97,7 @@ func TestDataBuildRecords(t *testing.T) {
 		{2, []string{"{completion}"}, []string{"--shape", "pair", "--template", "{prompt}", pairs}},
 		{2, []string{"assistant", "messages"}, []string{"--assistant", "bot", pairs}},
 		{2, []string{"plane bio", "hint", "--shape spans"}, []string{"--fields", fields, "--planes", "bio", pairs}},
-		{2, []string{`--planes "class"`, "loss,bio"}, []string{"--fields", fields, "--planes", "class", pairs}},
+		{2, []string{`--planes "class"`, "loss, bio, label"}, []string{"--fields", fields, "--planes", "class", pairs}},
 		{2, []string{"--planes"}, []string{"--fields", fields, "--planes", "loss,loss", pairs}},
 		{2, []string{"--first-subword", "bio"}, []string{"--fields", fields, "--first-subword", pairs}},
 		{2, []string{"--workers"}, []string{"--workers", "0", pairs}},
