@@ -214,7 +214,9 @@ func (t *Trainer) evaluate() error {
 		if err := t.save(); err != nil || t.saved != step {
 			return err
 		}
-		return checkpoint.SetBest(t.fs, t.checkpoints(), checkpoint.Best{Step: step, Metric: loss.Loss})
+		if err := checkpoint.SetBest(t.fs, t.checkpoints(), checkpoint.Best{Step: step, Metric: loss.Loss}); err != nil {
+			t.say("step %d is the best so far, but that could not be recorded, the run goes on: %v", step, err)
+		}
 	}
 	return nil
 }
@@ -278,8 +280,10 @@ func (t *Trainer) save() error {
 	}
 	t.saved, t.failedSaves = t.state.Step, 0
 	t.logSave(time.Since(started))
-	_, err = checkpoint.Rotate(t.fs, t.checkpoints(), t.job.config.Checkpoint.Keep, t.state.Step)
-	return err
+	if _, err := checkpoint.Rotate(t.fs, t.checkpoints(), t.job.config.Checkpoint.Keep, t.state.Step); err != nil {
+		t.say("old checkpoints could not be deleted, the run goes on: %v", err)
+	}
+	return nil
 }
 
 func (t *Trainer) stopping() bool {
