@@ -74,7 +74,7 @@ func Train(o TrainOptions) (TrainResult, error) {
 	a := model.NewActivations(b, c, capacity, true)
 	opt := optim.New(b, o.Config.Optimizer, w)
 	weights, activations := model.MemoryBytes(c, capacity, b.Info().Compute, b.Info().Master)
-	r.PredictedMemoryBytes = weights + activations
+	r.PredictedMemoryBytes = weights + activations + engine.ProgramBytes
 
 	plans := synthetic(objective, int(c.Vocab), o.Length, capacity.Tokens, o.Config.Train.Accumulate, o.Steps+1)
 	var seconds []float64

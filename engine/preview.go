@@ -30,7 +30,12 @@ type Preview struct {
 type PreviewMemory struct {
 	Weights     int64 `json:"weights"` // parameters, gradients, two moments
 	Activations int64 `json:"activations"`
+	Data        int64 `json:"data"` // decoded frames
+	Program     int64 `json:"program"`
 }
+
+// Total is what the process is predicted to hold.
+func (m PreviewMemory) Total() int64 { return m.Weights + m.Activations + m.Data + m.Program }
 
 // PreviewData sums up the data sets.
 type PreviewData struct {
@@ -107,6 +112,7 @@ func DryRun(o Options) (*Preview, error) {
 		p.Notes = append(p.Notes, from.note())
 		from.tensors.Close()
 	}
+	p.Memory.Data, p.Memory.Program = j.dataBytes(), ProgramBytes
 	p.Memory.Weights, p.Memory.Activations = model.MemoryBytes(c.Model, j.capacity(), info.Compute, info.Master)
 	p.Checkpoint = p.Parameters * 12
 	if c.EMA.Decay > 0 {

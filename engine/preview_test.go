@@ -12,7 +12,7 @@ func TestDryRunShowsTheFirstBatch(t *testing.T) {
 	if p.Steps != 10 || p.Data.Documents != 300 || p.Data.HeldOut < 5 || p.Data.HeldOut > 30 || p.Data.TokensStep != 3*192 {
 		t.Errorf("%+v", p.Data)
 	}
-	if p.Parameters < 600*32 || p.Memory.Weights != 16*p.Parameters || p.Memory.Activations < 192*32*4 || p.FLOPs < 6*float64(p.Parameters-600*32)*192 {
+	if p.Parameters < 600*32 || p.Memory.Weights != 16*p.Parameters || p.Memory.Activations < 192*32*4 || p.Memory.Data <= 0 || p.Memory.Total() <= p.Memory.Weights+p.Memory.Activations || p.FLOPs < 6*float64(p.Parameters-600*32)*192 {
 		t.Errorf("parameters %d, memory %+v, FLOPs %g", p.Parameters, p.Memory, p.FLOPs)
 	}
 	asked := 0

@@ -53,6 +53,7 @@ type Trainer struct {
 // Train runs a configuration to its end, from where the run folder stands. It returns an error of kind fault.Preempted
 // when it was asked to leave and everything is committed.
 func Train(o Options) (err error) {
+	defer frugal()()
 	t, err := newTrainer(o)
 	if err != nil {
 		return err
