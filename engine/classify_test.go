@@ -53,8 +53,8 @@ func TestClassifierIsFineTuned(t *testing.T) {
 	pretrain := tinyConfig(dir, 8)
 	mustTrain(t, Options{Config: pretrain, Out: base})
 
-	c := tinyConfig(dir, 60)
-	c.Objective, c.Train.Init, c.Data.Valid.Share = "classify", base, 0.2
+	c := tinyConfig(dir, 200)
+	c.Objective, c.Train.Init, c.Data.Valid.Share, c.Eval.Every = "classify", base, 0.2, 50
 	c.Model.Classifiers = []objectives.Head{{Name: "function", Kind: "sequence", Classes: 2}}
 	n := new(notes)
 	run := t.TempDir()
