@@ -233,16 +233,16 @@ func (p *Plan) Check(vocab, context int) error {
 				return fmt.Errorf("plan: term %s has reference losses of %d of %d rows", t.Name, len(t.Reference), len(t.Rows))
 			}
 		}
-		classes := vocab
+		classes, hint := vocab, ""
 		if t.Classes > 0 {
-			classes = t.Classes
+			classes, hint = t.Classes, "; hint: model.classifiers gives a head its number of classes"
 		}
 		for r, row := range t.Rows {
 			if row < 0 || int(row) >= n {
 				return fmt.Errorf("plan: term %s row %d points at %d of %d", t.Name, r, row, n)
 			}
 			if y := t.Targets[r]; y != kernels.IgnoreTarget && (y < 0 || int(y) >= classes) {
-				return fmt.Errorf("plan: term %s row %d has target %d, outside the %d of head %s", t.Name, r, y, classes, t.Head)
+				return fmt.Errorf("plan: term %s row %d has target %d, outside the %d classes of head %s%s", t.Name, r, y, classes, t.Head, hint)
 			}
 		}
 	}
