@@ -65,6 +65,9 @@ func (b Buf) Slice(from, to int) Buf {
 		panic(fmt.Sprintf("kernels: slice [%d:%d] of a buffer of %d", from, to, b.n))
 	}
 	s := Buf{n: to - from, t: b.t}
+	if from == to { // without a pointer just past the end, which would keep what lies there alive, or break the collector
+		from = 0
+	}
 	if offset := from * b.t.Size(); b.host != nil {
 		s.host = unsafe.Add(b.host, offset)
 	} else {
