@@ -196,6 +196,12 @@ func TestTrainsOnRealText(t *testing.T) {
 	if e.Loss > *e.BaselineLoss-1 || *e.Accuracy < 2**e.BaselineAccuracy {
 		t.Errorf("loss %.3f, baseline %.3f; accuracy %.3f, baseline %.3f", e.Loss, *e.BaselineLoss, *e.Accuracy, *e.BaselineAccuracy)
 	}
+	openedModelHas(t, run, e)
+}
+
+// openedModelHas opens the model of a run and wants its last evaluation again, to the last bit.
+func openedModelHas(t *testing.T, run string, e report.Eval) {
+	t.Helper()
 	m, err := OpenModel(run, "cpu", 2)
 	if err != nil {
 		t.Fatal(err)

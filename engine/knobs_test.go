@@ -91,13 +91,7 @@ func TestAverageIsWhatIsEvaluatedAndOpened(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer m.Close()
-	again, err := m.Evaluate("", "", 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if e := log.Evals[len(log.Evals)-1]; again.Loss != e.Loss {
-		t.Errorf("the opened model has loss %v, training said %v", again.Loss, e.Loss)
-	}
+	openedModelHas(t, run, log.Evals[len(log.Evals)-1])
 	saved, err := checkpoint.Open(vfs.OS{}, m.Dir)
 	if err != nil {
 		t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"palimpsest/engine"
 	"palimpsest/engine/eval"
 	"palimpsest/engine/fault"
 )
@@ -30,14 +31,19 @@ func evalCommand() *cli.Command {
 	}
 }
 
-func evalLoss(c *cli.Context) error {
+// openForEval checks what all evaluations take and opens the model.
+func openForEval(c *cli.Context) (*engine.Model, error) {
 	if err := noArguments(c); err != nil {
-		return err
+		return nil, err
 	}
 	if c.Int64("tokens") < 0 {
-		return fault.Usage.Errorf("--tokens: want 0 or more, not %d", c.Int64("tokens"))
+		return nil, fault.Usage.Errorf("--tokens: want 0 or more, not %d", c.Int64("tokens"))
 	}
-	m, err := openModel(c)
+	return openModel(c)
+}
+
+func evalLoss(c *cli.Context) error {
+	m, err := openForEval(c)
 	if err != nil {
 		return err
 	}

@@ -12,7 +12,6 @@ import (
 
 	"palimpsest/engine"
 	"palimpsest/engine/eval"
-	"palimpsest/engine/fault"
 	"palimpsest/engine/shard"
 	"palimpsest/engine/text"
 )
@@ -34,13 +33,7 @@ func evalClassifyCommand() *cli.Command {
 }
 
 func evalClassify(c *cli.Context) error {
-	if err := noArguments(c); err != nil {
-		return err
-	}
-	if c.Int64("tokens") < 0 {
-		return fault.Usage.Errorf("--tokens: want 0 or more, not %d", c.Int64("tokens"))
-	}
-	m, err := openModel(c)
+	m, err := openForEval(c)
 	if err != nil {
 		return err
 	}
