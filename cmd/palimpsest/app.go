@@ -189,7 +189,7 @@ func usageError(c *cli.Context, err error, _ bool) error {
 	for _, f := range c.Command.Flags {
 		known = append(known, f.Names()...)
 	}
-	if near := nearest(wrong, known); near != "" {
+	if near := runfile.Nearest(wrong, known); near != "" {
 		return fault.Usage.Errorf("unknown option --%s; did you mean --%s?", wrong, near)
 	}
 	return fault.Usage.Errorf("unknown option --%s; known here: --%s", wrong, strings.Join(known, ", --"))
@@ -204,7 +204,7 @@ func unknownVerb(name string, commands []*cli.Command) error {
 	for i, c := range commands {
 		known[i] = c.Name
 	}
-	if near := nearest(name, known); near != "" {
+	if near := runfile.Nearest(name, known); near != "" {
 		return fault.Usage.Errorf("unknown verb %q; did you mean %s?", name, near)
 	}
 	return fault.Usage.Errorf("unknown verb %q; known: %s", name, names(commands))

@@ -64,7 +64,7 @@ func readPreset(name string) ([]byte, error) {
 		return content, nil
 	}
 	known := presetNames()
-	if near := nearest(name, known); near != "" {
+	if near := runfile.Nearest(name, known); near != "" {
 		return nil, fault.Usage.Errorf("there is no preset %q; did you mean %s?", name, near)
 	}
 	return nil, fault.Usage.Errorf("there is no preset %q; known: %s", name, strings.Join(known, ", "))

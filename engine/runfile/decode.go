@@ -215,7 +215,7 @@ func (d *decoder) allowed(n *node, f *field, path string) bool {
 		return true
 	}
 	guess := ""
-	if near := nearest(n.text, f.enum); near != "" {
+	if near := Nearest(n.text, f.enum); near != "" {
 		guess = "; did you mean " + near + "?"
 	}
 	d.fail(n.line, path, "expected%s, got %s%s", strings.TrimPrefix(choices(f), ":"), n.describe(), guess)

@@ -12,7 +12,7 @@ func (l *Loader) unknown(t reflect.Type, path, key string) string {
 		return "unknown key"
 	}
 	names := fieldNames(t)
-	if near := nearest(key, names); near != "" {
+	if near := Nearest(key, names); near != "" {
 		return "unknown key; did you mean " + near + "?"
 	}
 	all := l.paths()
@@ -24,7 +24,7 @@ func (l *Loader) unknown(t reflect.Type, path, key string) string {
 	for _, exact := range []bool{true, false} {
 		for _, p := range all {
 			section, name, _ := cutLast(p)
-			if section != path && (name == key || !exact && nearest(key, []string{name}) != "") {
+			if section != path && (name == key || !exact && Nearest(key, []string{name}) != "") {
 				return "unknown key; did you mean " + p + "?"
 			}
 		}
@@ -32,8 +32,8 @@ func (l *Loader) unknown(t reflect.Type, path, key string) string {
 	return "unknown key; " + nameList(names, "known here: ")
 }
 
-// nearest returns the candidate that a user most likely meant by name, or "".
-func nearest(name string, candidates []string) string {
+// Nearest returns the candidate that a user most likely meant by name, or "" when none is close.
+func Nearest(name string, candidates []string) string {
 	plain := strings.NewReplacer("-", "", "_", "", ".", "")
 	fold := func(s string) string { return plain.Replace(strings.ToLower(s)) }
 	best, bestDistance := "", 0
