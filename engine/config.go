@@ -51,6 +51,7 @@ type Data struct {
 	Shuffle       bool   `yaml:"shuffle" doc:"shuffle frames, and documents within a window of frames"`
 	Window        int    `yaml:"window" min:"1" max:"65536" doc:"frames in a shuffle window"`
 	Seed          uint64 `yaml:"seed" doc:"of the order and of the held-out choice"`
+	LossPlane     bool   `yaml:"loss_plane" doc:"where the data set has the plane loss, learn only what it marks: the rest is context"`
 	Threads       int    `yaml:"threads" min:"0" max:"64" doc:"background decoders; 0: two"`
 }
 
@@ -124,7 +125,7 @@ func Default() Config {
 		Objective: "mlm",
 		Model:     model.Config{Preset: "tiny"},
 		Data: Data{Valid: Held{Share: 0.01}, TokensPerStep: 8192, Packing: "auto", Long: "cut", Shuffle: true,
-			Window: 16, Seed: 1},
+			Window: 16, Seed: 1, LossPlane: true},
 		Mask:       objectives.DefaultMask(),
 		Classify:   objectives.DefaultClassify(),
 		Loss:       objectives.DefaultLoss(),

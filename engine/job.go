@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"palimpsest/engine/eval"
@@ -83,6 +84,17 @@ func prepare(c Config) (_ *job, err error) {
 		}
 		j.objectives, j.evaluators = append(j.objectives, o), append(j.evaluators, e)
 	}
+	if j.valid != j.data {
+		for _, plane := range j.planes() {
+			if !hasPlane(j.valid, plane) {
+				return nil, fault.Data.Errorf("%s has no plane %q, which evaluation needs as training does; hint: build both data sets in the same way", c.Data.Valid.Dir, plane)
+			}
+		}
+	}
+	if hasPlane(j.data, objectives.PlaneLoss) {
+		j.note("the data set has the plane loss: %s", map[bool]string{true: "tokens that it marks as context are seen, but neither asked for nor masked",
+			false: "it is not used, as data.loss_plane is false"}[c.Data.LossPlane])
+	}
 	for _, n := range resolved.Notes() {
 		j.note("%s", n)
 	}
@@ -125,8 +137,12 @@ func (j *job) trainTokens() float64 {
 	return float64(j.data.Tokens()) * (1 - j.config.Data.Valid.Share)
 }
 
+func hasPlane(ds *shard.Dataset, name string) bool {
+	return slices.ContainsFunc(ds.Index().Planes, func(p shard.Plane) bool { return p.Name == name })
+}
+
 func (j *job) objective(name string, seed uint64, loss objectives.LossOptions) (objectives.Objective, error) {
-	o, err := objectives.New(name, objectives.Settings{Seed: seed, Vocabulary: j.vocabulary, Mask: j.config.Mask, Loss: loss, Classify: j.config.Classify, Heads: j.config.Model.Classifiers})
+	o, err := objectives.New(name, objectives.Settings{Seed: seed, Vocabulary: j.vocabulary, Mask: j.config.Mask, Loss: loss, Context: j.config.Data.LossPlane && hasPlane(j.data, objectives.PlaneLoss), Classify: j.config.Classify, Heads: j.config.Model.Classifiers})
 	return o, fault.Usage.Wrap(err)
 }
 

@@ -1,6 +1,14 @@
 package engine
 
-import "testing"
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"palimpsest/engine/fault"
+	"palimpsest/engine/shard"
+	"palimpsest/objectives"
+)
 
 func TestDryRunShowsTheFirstBatch(t *testing.T) {
 	data := dataset(t, 300)
@@ -31,5 +39,62 @@ func TestDryRunShowsTheFirstBatch(t *testing.T) {
 	}
 	if asked == 0 || p.Batch.Terms[0].Name != "mlm" || p.Batch.Terms[0].Den < float64(p.Batch.Rows) || p.Batch.Fill < 0.5 || p.Batch.Fill > 1 {
 		t.Errorf("%d tokens asked for; batch %+v", asked, p.Batch)
+	}
+}
+
+// A data set with the plane "loss" is learned where the plane says so, which is told; data.loss_plane: false learns all.
+func TestContextOfTheDataSet(t *testing.T) {
+	tok, err := trained()
+	if err != nil {
+		t.Fatal(err)
+	}
+	docs, err := corpus()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(t.TempDir(), "data")
+	w, err := shard.Create(dir, shard.WriterOptions{TokenizerHash: tok.Hash(), Vocab: tok.Vocab(), BOS: tok.BOS, EOS: tok.EOS, FrameTokens: 500,
+		Planes: []shard.Plane{{Name: objectives.PlaneLoss, Provenance: "test"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range docs[:100] {
+		tokens := append(tok.Encode([]int32{tok.BOS}, d), tok.EOS)
+		plane := make([]byte, len(tokens))
+		for i := len(plane) / 2; i < len(plane); i++ {
+			plane[i] = 1
+		}
+		if err := w.AppendWith(tokens, map[string][]byte{objectives.PlaneLoss: plane}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := tok.Save(filepath.Join(dir, TokenizerFile)); err != nil {
+		t.Fatal(err)
+	}
+	plain := tinyConfig(dir, 3)
+	plain.Data.Valid = Held{Dir: dataset(t, 50)}
+	if _, err := DryRun(Options{Config: plain}); fault.Of(err) != fault.Data || !strings.Contains(err.Error(), `no plane "loss"`) {
+		t.Errorf("held-out data without the plane: %v", err)
+	}
+	rows := map[bool]int{}
+	for _, use := range []bool{true, false} {
+		c := tinyConfig(dir, 3)
+		c.Objective, c.Data.LossPlane = "clm", use
+		p, err := DryRun(Options{Config: c})
+		if err != nil {
+			t.Fatal(err)
+		}
+		rows[use] = p.Batch.Rows
+		want := map[bool]string{true: "neither asked for nor masked", false: "data.loss_plane is false"}[use]
+		if !strings.Contains(strings.Join(p.Notes, "\n"), want) {
+			t.Errorf("notes %q", p.Notes)
+		}
+		mustTrain(t, Options{Config: c, Out: filepath.Join(t.TempDir(), "run")})
+	}
+	if share := float64(rows[true]) / float64(rows[false]); share < 0.3 || share > 0.7 {
+		t.Errorf("%d rows with the plane, %d without", rows[true], rows[false])
 	}
 }

@@ -9,7 +9,7 @@ func (c *clm) Name() string   { return "clm" }
 func (c *clm) Cost(n int) int { return n }
 
 // Planes names what the loss reads of the data set's planes.
-func (c *clm) Planes() []string { return c.Loss.Reweigh.planes() }
+func (c *clm) Planes() []string { return c.contextPlane(c.Loss.Reweigh.planes()) }
 
 // Begin empties the plan and declares its one term.
 func (c *clm) Begin(p *Plan) {
@@ -24,10 +24,14 @@ func (c *clm) term(p *Plan) *Term {
 }
 
 // Plan appends a causal segment. The last token of a segment has no target: labels never cross a border.
+// Tokens that are context only are seen, not asked for.
 func (c *clm) Plan(doc Document, p *Plan) {
 	start := p.segment(doc, kernels.Causal)
 	t := c.term(p)
 	for i := 1; i < len(doc.Tokens); i++ {
+		if doc.context(i) {
+			continue
+		}
 		t.ask(start+i-1, doc.Tokens[i], doc, i)
 	}
 	p.close()

@@ -45,6 +45,9 @@ const (
 	planeClass = "class"
 )
 
+// PlaneLoss is the plane whose zeros mark tokens that are context only.
+const PlaneLoss = "loss"
+
 // DefaultMask is BERT's: 15 % of the tokens, of which 80 % become [MASK], 10 % a random token, 10 % stay.
 func DefaultMask() Mask {
 	return Mask{P: 0.15, Unit: "token", Replace: [3]float64{0.8, 0.1, 0.1}, ReplaceBy: "token",

@@ -49,7 +49,7 @@ func (m *mlm) Planes() []string {
 	if len(m.Mask.Kinds) > 0 {
 		planes = append(planes, planeBIO)
 	}
-	return planes
+	return m.contextPlane(planes)
 }
 
 // Begin empties the plan and declares its one term.
@@ -65,7 +65,7 @@ func (m *mlm) term(p *Plan) *Term {
 }
 
 // Plan appends a bidirectional segment with its selected tokens replaced; the loss asks for the originals. Special
-// tokens are never selected.
+// tokens and those that are context only are never selected.
 func (m *mlm) Plan(doc Document, p *Plan) {
 	start := p.segment(doc, kernels.Bidirectional)
 	t := m.term(p)
@@ -94,7 +94,7 @@ func (m *mlm) choose(doc Document, progress float64, d *philox.Draw) {
 	take := func(u unit) {
 		units++
 		for i := u.from; i < u.to; i++ {
-			if !m.Vocabulary.Special(doc.Tokens[i]) { // a plane may tag what it should not
+			if !m.Vocabulary.Special(doc.Tokens[i]) && !doc.context(i) { // a plane may tag what it should not
 				m.chosen[i] = units
 			}
 		}
@@ -108,7 +108,7 @@ func (m *mlm) choose(doc Document, progress float64, d *philox.Draw) {
 			take(m.list[i])
 		}
 	}
-	free := func(i int) bool { return m.chosen[i] == 0 && !m.Vocabulary.Special(doc.Tokens[i]) }
+	free := func(i int) bool { return m.chosen[i] == 0 && !m.Vocabulary.Special(doc.Tokens[i]) && !doc.context(i) }
 	eligible := 0
 	for i := range n {
 		if free(i) {

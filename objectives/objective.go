@@ -11,6 +11,7 @@ type Settings struct {
 	Vocabulary Vocabulary
 	Mask       Mask
 	Loss       LossOptions
+	Context    bool // the data set's plane "loss" says which tokens are context only: never asked for, never masked
 	Classify   Classify
 	Heads      []Head // classification heads of the model
 }

@@ -227,3 +227,39 @@ func TestRefusals(t *testing.T) {
 		}
 	}
 }
+
+// Tokens that the plane "loss" marks as context are seen, but neither asked for nor masked; without Context it is not read.
+func TestContextIsNotLearned(t *testing.T) {
+	doc := document(3, 0, 40)
+	plane := make([]byte, 40)
+	for i := 20; i < 40; i++ {
+		plane[i] = 1
+	}
+	doc.Planes = map[string][]byte{PlaneLoss: plane}
+	s := settings(Mask{P: 1, Unit: "token", Replace: [3]float64{1, 0, 0}})
+	s.Context = true
+	for name, rows := range map[string][2]int{"clm": {19, 38}, "mlm": {20, 38}} { // clm asks at the token before; the end token is never masked
+		p := planned(t, name, s, doc)
+		got := p.Terms[0].Rows
+		if len(got) == 0 || int(got[0]) != rows[0] || int(got[len(got)-1]) != rows[1] {
+			t.Errorf("%s: rows %v, want %d to %d", name, got, rows[0], rows[1])
+		}
+		for i := range 20 {
+			if p.Tokens[i] != doc.Tokens[i] {
+				t.Errorf("%s: context token %d was changed", name, i)
+			}
+		}
+		o, err := New(name, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if planes := PlanesOf(o); !slices.Equal(planes, []string{PlaneLoss}) {
+			t.Errorf("%s reads %v", name, planes)
+		}
+		s := s
+		s.Context = false
+		if o, err = New(name, s); err != nil || len(PlanesOf(o)) != 0 {
+			t.Errorf("%s without Context reads %v, %v", name, PlanesOf(o), err)
+		}
+	}
+}

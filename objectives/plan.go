@@ -21,6 +21,20 @@ type Document struct {
 	Planes     map[string][]byte // one byte a token
 }
 
+// context reports whether token i is context only, by the plane "loss"; without the plane none is.
+func (d Document) context(i int) bool {
+	plane := d.Planes[PlaneLoss]
+	return i < len(plane) && plane[i] == 0
+}
+
+// contextPlane adds the plane "loss" to those that an objective reads, where it counts.
+func (s Settings) contextPlane(planes []string) []string {
+	if s.Context {
+		planes = append(planes, PlaneLoss)
+	}
+	return planes
+}
+
 // Vocabulary is what objectives need to know of the tokenizer. Special ids are -1 where there is none.
 type Vocabulary struct {
 	Size                int
