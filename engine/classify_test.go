@@ -7,44 +7,19 @@ import (
 	"testing"
 
 	"palimpsest/engine/fault"
-	"palimpsest/engine/shard"
 	"palimpsest/objectives"
 )
 
 // labelledDataset builds shards whose documents carry a class: whether a paragraph declares a function.
 func labelledDataset(t testing.TB, documents int) string {
 	t.Helper()
-	docs, err := corpus()
-	if err != nil {
-		t.Fatal(err)
-	}
-	tok, err := trained()
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := filepath.Join(t.TempDir(), "labelled")
-	w, err := shard.Create(dir, shard.WriterOptions{TokenizerHash: tok.Hash(), Vocab: tok.Vocab(), BOS: tok.BOS, EOS: tok.EOS, FrameTokens: 500, ShardTokens: 4000,
-		Planes: []shard.Plane{{Name: "label", Provenance: "test"}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, d := range docs[:documents] {
-		tokens := append(tok.Encode([]int32{tok.BOS}, d), tok.EOS)
+	return datasetWith(t, documents, "label", func(doc []byte, tokens int) []byte {
 		label := byte(0)
-		if bytes.Contains(d, []byte("func ")) {
+		if bytes.Contains(doc, []byte("func ")) {
 			label = 1
 		}
-		if err := w.AppendWith(tokens, map[string][]byte{"label": bytes.Repeat([]byte{label}, len(tokens))}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if _, err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if err := tok.Save(filepath.Join(dir, TokenizerFile)); err != nil {
-		t.Fatal(err)
-	}
-	return dir
+		return bytes.Repeat([]byte{label}, tokens)
+	})
 }
 
 // A classifier begins with the weights of a language model, learns, is resumed with the same bits and measured.

@@ -5,6 +5,7 @@ package engine
 import (
 	"fmt"
 	"math"
+	"reflect"
 	"strconv"
 	"strings"
 
@@ -182,6 +183,22 @@ func (c *Config) Validate() (problems []runfile.Problem) {
 		problems = append(problems, runfile.Problemf("data.train", "no data set is named; hint: --data DIR, made by 'palimpsest data build'"))
 	}
 	return problems
+}
+
+// unused lists the sections that differ from their defaults although no phase reads them.
+func (c *Config) unused() (sections []string) {
+	masks, classes := false, false
+	for _, p := range c.phaseList() {
+		masks = masks || p.Objective == "mlm"
+		classes = classes || classifies(p.Objective)
+	}
+	if !masks && !reflect.DeepEqual(c.Mask, objectives.DefaultMask()) {
+		sections = append(sections, "mask")
+	}
+	if !classes && !reflect.DeepEqual(c.Classify, objectives.DefaultClassify()) {
+		sections = append(sections, "classify")
+	}
+	return sections
 }
 
 // packing resolves data.packing: auto.

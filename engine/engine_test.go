@@ -79,6 +79,12 @@ var trained = sync.OnceValues(func() (*text.Tokenizer, error) {
 // dataset builds shards of the first paragraphs of the corpus, in small frames and shards so that a few steps cross both.
 func dataset(t testing.TB, documents int) string {
 	t.Helper()
+	return datasetWith(t, documents, "", nil)
+}
+
+// datasetWith is dataset with a plane, whose bytes mark gives for every document and its number of tokens.
+func datasetWith(t testing.TB, documents int, plane string, mark func(doc []byte, tokens int) []byte) string {
+	t.Helper()
 	docs, err := corpus()
 	if err != nil {
 		t.Fatal(err)
@@ -88,12 +94,21 @@ func dataset(t testing.TB, documents int) string {
 		t.Fatal(err)
 	}
 	dir := filepath.Join(t.TempDir(), "data")
-	w, err := shard.Create(dir, shard.WriterOptions{TokenizerHash: tok.Hash(), Vocab: tok.Vocab(), BOS: tok.BOS, EOS: tok.EOS, FrameTokens: 500, ShardTokens: 4000})
+	o := shard.WriterOptions{TokenizerHash: tok.Hash(), Vocab: tok.Vocab(), BOS: tok.BOS, EOS: tok.EOS, FrameTokens: 500, ShardTokens: 4000}
+	if plane != "" {
+		o.Planes = []shard.Plane{{Name: plane, Provenance: "test"}}
+	}
+	w, err := shard.Create(dir, o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, d := range docs[:min(documents, len(docs))] {
-		if err := w.Append(append(tok.Encode([]int32{tok.BOS}, d), tok.EOS)); err != nil {
+		tokens := append(tok.Encode([]int32{tok.BOS}, d), tok.EOS)
+		var planes map[string][]byte
+		if plane != "" {
+			planes = map[string][]byte{plane: mark(d, len(tokens))}
+		}
+		if err := w.AppendWith(tokens, planes); err != nil {
 			t.Fatal(err)
 		}
 	}

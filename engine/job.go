@@ -95,6 +95,9 @@ func prepare(c Config) (_ *job, err error) {
 		j.note("the data set has the plane loss: %s", map[bool]string{true: "tokens that it marks as context are seen, but neither asked for nor masked",
 			false: "it is not used, as data.loss_plane is false"}[c.Data.LossPlane])
 	}
+	for _, section := range c.unused() {
+		j.note("the section %s is not used: no objective of this run reads it", section)
+	}
 	for _, n := range resolved.Notes() {
 		j.note("%s", n)
 	}

@@ -1,12 +1,12 @@
 package engine
 
 import (
+	"bytes"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"palimpsest/engine/fault"
-	"palimpsest/engine/shard"
 	"palimpsest/objectives"
 )
 
@@ -44,36 +44,9 @@ func TestDryRunShowsTheFirstBatch(t *testing.T) {
 
 // A data set with the plane "loss" is learned where the plane says so, which is told; data.loss_plane: false learns all.
 func TestContextOfTheDataSet(t *testing.T) {
-	tok, err := trained()
-	if err != nil {
-		t.Fatal(err)
-	}
-	docs, err := corpus()
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := filepath.Join(t.TempDir(), "data")
-	w, err := shard.Create(dir, shard.WriterOptions{TokenizerHash: tok.Hash(), Vocab: tok.Vocab(), BOS: tok.BOS, EOS: tok.EOS, FrameTokens: 500,
-		Planes: []shard.Plane{{Name: objectives.PlaneLoss, Provenance: "test"}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, d := range docs[:100] {
-		tokens := append(tok.Encode([]int32{tok.BOS}, d), tok.EOS)
-		plane := make([]byte, len(tokens))
-		for i := len(plane) / 2; i < len(plane); i++ {
-			plane[i] = 1
-		}
-		if err := w.AppendWith(tokens, map[string][]byte{objectives.PlaneLoss: plane}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if _, err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if err := tok.Save(filepath.Join(dir, TokenizerFile)); err != nil {
-		t.Fatal(err)
-	}
+	dir := datasetWith(t, 100, objectives.PlaneLoss, func(_ []byte, tokens int) []byte {
+		return append(make([]byte, tokens/2), bytes.Repeat([]byte{1}, tokens-tokens/2)...)
+	})
 	plain := tinyConfig(dir, 3)
 	plain.Data.Valid = Held{Dir: dataset(t, 50)}
 	if _, err := DryRun(Options{Config: plain}); fault.Of(err) != fault.Data || !strings.Contains(err.Error(), `no plane "loss"`) {
@@ -96,5 +69,21 @@ func TestContextOfTheDataSet(t *testing.T) {
 	}
 	if share := float64(rows[true]) / float64(rows[false]); share < 0.3 || share > 0.7 {
 		t.Errorf("%d rows with the plane, %d without", rows[true], rows[false])
+	}
+}
+
+// A section of the run file that no phase reads is not passed over in silence.
+func TestUnusedSectionsAreTold(t *testing.T) {
+	dir := dataset(t, 60)
+	for objective, want := range map[string]string{"clm": "mask", "mlm": ""} {
+		c := tinyConfig(dir, 3)
+		c.Objective, c.Mask.P = objective, 0.3
+		p, err := DryRun(Options{Config: c})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if told := strings.Contains(strings.Join(p.Notes, "\n"), "the section mask is not used"); told != (want == "mask") {
+			t.Errorf("%s: notes %q", objective, p.Notes)
+		}
 	}
 }

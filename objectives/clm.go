@@ -14,20 +14,14 @@ func (c *clm) Planes() []string { return c.contextPlane(c.Loss.Reweigh.planes())
 // Begin empties the plan and declares its one term.
 func (c *clm) Begin(p *Plan) {
 	p.Reset()
-	c.term(p)
-}
-
-func (c *clm) term(p *Plan) *Term {
-	t := p.term("clm", CrossEntropy, HeadLM, 1)
-	t.Options = c.Loss
-	return t
+	c.lmTerm(p, c.Name())
 }
 
 // Plan appends a causal segment. The last token of a segment has no target: labels never cross a border.
 // Tokens that are context only are seen, not asked for.
 func (c *clm) Plan(doc Document, p *Plan) {
 	start := p.segment(doc, kernels.Causal)
-	t := c.term(p)
+	t := c.lmTerm(p, c.Name())
 	for i := 1; i < len(doc.Tokens); i++ {
 		if doc.context(i) {
 			continue

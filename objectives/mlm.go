@@ -55,20 +55,14 @@ func (m *mlm) Planes() []string {
 // Begin empties the plan and declares its one term.
 func (m *mlm) Begin(p *Plan) {
 	p.Reset()
-	m.term(p)
-}
-
-func (m *mlm) term(p *Plan) *Term {
-	t := p.term("mlm", CrossEntropy, HeadLM, 1)
-	t.Options = m.Loss
-	return t
+	m.lmTerm(p, m.Name())
 }
 
 // Plan appends a bidirectional segment with its selected tokens replaced; the loss asks for the originals. Special
 // tokens and those that are context only are never selected.
 func (m *mlm) Plan(doc Document, p *Plan) {
 	start := p.segment(doc, kernels.Bidirectional)
-	t := m.term(p)
+	t := m.lmTerm(p, m.Name())
 	d := draw(m.Seed, philox.StreamMask, doc)
 
 	m.choose(doc, p.Progress, &d)

@@ -27,6 +27,13 @@ func (d Document) context(i int) bool {
 	return i < len(plane) && plane[i] == 0
 }
 
+// lmTerm is the one term of a language model's objective.
+func (s Settings) lmTerm(p *Plan, name string) *Term {
+	t := p.term(name, CrossEntropy, HeadLM, 1)
+	t.Options = s.Loss
+	return t
+}
+
 // contextPlane adds the plane "loss" to those that an objective reads, where it counts.
 func (s Settings) contextPlane(planes []string) []string {
 	if s.Context {
