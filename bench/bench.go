@@ -42,22 +42,6 @@ func spread(values []float64) Spread {
 	return Spread{at(0.5), at(0.1), at(0.9), len(v)}
 }
 
-// ProductRate measures a square float32 product of that size on the backend and returns the best rate of several runs in
-// FLOP/s: the yardstick of a step in the same process.
-func ProductRate(b kernels.Backend, n, runs int) (best float64) {
-	t := b.Info().Compute
-	x, w, y := b.Alloc(t, n*n), b.Alloc(t, n*n), b.Alloc(t, n*n)
-	for range runs {
-		started := time.Now()
-		b.Linear(y, x, w, kernels.Buf{}, kernels.Buf{}, n, n, n, kernels.None)
-		if b.Sync() != nil {
-			return 0
-		}
-		best = max(best, 2*float64(n)*float64(n)*float64(n)/time.Since(started).Seconds())
-	}
-	return best
-}
-
 // peakMemory is the largest resident size that the process had, in bytes; 0 where the system does not tell.
 func peakMemory() int64 {
 	data, err := os.ReadFile("/proc/self/status")

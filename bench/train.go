@@ -66,7 +66,7 @@ func Train(o TrainOptions) (TrainResult, error) {
 	defer b.Close()
 	r.Conditions, r.Objective = conditions(b, o.Version), name
 	r.Parameters, r.Layers, r.Width, r.Vocab, r.Length = model.NumParams(c), c.Layers, c.Width, int(c.Vocab), o.Length
-	r.SGEMM = ProductRate(b, 1024, 5)
+	r.SGEMM = engine.ProductRate(b, 1024, 5)
 
 	capacity := model.Capacity{Tokens: o.Config.Data.TokensPerStep, Rows: o.Config.Data.TokensPerStep}
 	w := model.NewWeights(b, c, true)
@@ -105,7 +105,7 @@ func Train(o TrainOptions) (TrainResult, error) {
 			seconds = append(seconds, time.Since(started).Seconds())
 		}
 	}
-	r.SGEMM = max(r.SGEMM, ProductRate(b, 1024, 5))
+	r.SGEMM = max(r.SGEMM, engine.ProductRate(b, 1024, 5))
 	r.Seconds = spread(seconds)
 	r.TokensPerS = float64(r.TokensPerStep) / r.Seconds.Median
 	r.FLOPsPerS = flops / r.Seconds.Median

@@ -6,24 +6,31 @@ import (
 	"palimpsest/kernels"
 )
 
-// measurePeak returns the FLOP/s of a large square product on the backend, the best of a few short runs: what a step is
-// compared with. It takes some tens of milliseconds.
-func measurePeak(b kernels.Backend) float64 {
-	best := 0.0
-	for _, n := range []int{128, 512, 1024} {
-		t := b.Info().Compute
-		x, w, y := b.Alloc(t, n*n), b.Alloc(t, n*n), b.Alloc(t, n*n)
-		var took time.Duration
-		for range 3 {
-			started := time.Now()
-			b.Linear(y, x, w, kernels.Buf{}, kernels.Buf{}, n, n, n, kernels.None)
-			if b.Sync() != nil {
-				return 0
-			}
-			took = time.Since(started)
-			best = max(best, 2*float64(n)*float64(n)*float64(n)/took.Seconds())
+// ProductRate measures a product of two square matrices of that size on the backend: the best rate of some runs in FLOP/s,
+// the yardstick of a step in the same process. It is 0 when the device fails.
+func ProductRate(b kernels.Backend, size, runs int) (best float64) {
+	t := b.Info().Compute
+	x, w, y := b.Alloc(t, size*size), b.Alloc(t, size*size), b.Alloc(t, size*size)
+	for range runs {
+		started := time.Now()
+		b.Linear(y, x, w, kernels.Buf{}, kernels.Buf{}, size, size, size, kernels.None)
+		if b.Sync() != nil {
+			return 0
 		}
-		if took > 2*time.Millisecond && n < 1024 { // a slow device: larger sizes would only cost time
+		best = max(best, productFLOPs(size)/time.Since(started).Seconds())
+	}
+	return best
+}
+
+func productFLOPs(size int) float64 { return 2 * float64(size) * float64(size) * float64(size) }
+
+// measurePeak returns the best rate of products up to 1024 cubed. It takes some tens of milliseconds, also on a slow device,
+// where larger products would take longer than they tell.
+func measurePeak(b kernels.Backend) (best float64) {
+	for _, size := range []int{128, 512, 1024} {
+		rate := ProductRate(b, size, 3)
+		best = max(best, rate)
+		if productFLOPs(size) > 0.002*rate {
 			break
 		}
 	}

@@ -9,10 +9,10 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/urfave/cli/v2"
 
+	"palimpsest/engine"
 	"palimpsest/engine/fault"
 	"palimpsest/kernels"
 )
@@ -75,9 +75,7 @@ func doctor(c *cli.Context) error {
 	info := b.Info()
 	d.Device, d.Products = info.Device, info.Products
 	d.Notes = append(d.Notes, info.Notes...)
-	if d.GFLOPS, err = measureProducts(b); err != nil {
-		return fault.Device.Wrap(err)
-	}
+	d.GFLOPS = engine.ProductRate(b, 512, 20) / 1e9
 	d.Hints = append(d.Hints, hints(d)...)
 	return show(c, d, d.print)
 }
@@ -137,29 +135,6 @@ func hints(d diagnosis) (list []string) {
 		list = append(list, "less than 1 GiB of disk is free here: checkpoints may not fit (checkpoint.keep, or --out on another disk)")
 	}
 	return list
-}
-
-// measureProducts times the backend's matrix product for about a tenth of a second and returns its best rate.
-func measureProducts(b kernels.Backend) (gflops float64, err error) {
-	const n = 512
-	x, w, y := b.Alloc(kernels.F32, n*n), b.Alloc(kernels.F32, n*n), b.Alloc(kernels.F32, n*n)
-	values := make([]float32, n*n)
-	for i := range values {
-		values[i] = float32(i%17) / 17
-	}
-	b.Upload(x, values)
-	b.Upload(w, values)
-	best := time.Duration(1 << 62)
-	for spent, runs := time.Duration(0), 0; runs < 2 || runs < 200 && spent < 100*time.Millisecond; runs++ {
-		start := time.Now()
-		b.Linear(y, x, w, kernels.Buf{}, kernels.Buf{}, n, n, n, kernels.None)
-		if err := b.Sync(); err != nil {
-			return 0, err
-		}
-		took := time.Since(start)
-		best, spent = min(best, took), spent+took
-	}
-	return 2 * n * n * n / float64(max(1, best.Nanoseconds())), nil
 }
 
 // vectorFeatures are the instruction sets that matter for speed, of those that /proc/cpuinfo names.
