@@ -171,7 +171,7 @@ func (leaves) attention(a *Attention, items []attentionItem, _ []float32) {
 		if t.serves(int32(a.From)) {
 			sub := *a
 			sub.Segments = t.segment()
-			attentionRef(f32(a.Out), f32(a.LSE), f32(a.QKV), sub)
+			attentionRef(f32(a.Out), f32(a.LSE), f32(a.QKV), sub, unrounded)
 		}
 	}
 }
@@ -183,7 +183,7 @@ func (leaves) attentionBackward(a *AttentionBackward, _, _ []float32, items []at
 		if t.serves(0) {
 			sub := *a
 			sub.Segments = t.segment()
-			attentionBackwardRef(f32(a.DQKV), f32(a.DOut), f32(a.QKV), sub)
+			attentionBackwardRef(f32(a.DQKV), f32(a.DOut), f32(a.QKV), sub, unrounded)
 		}
 	}
 }

@@ -3,8 +3,8 @@ package kernels
 import "math"
 
 // softmaxInPlace turns scores with their largest value into probabilities and returns their log-sum-exp. Where every
-// score is -Inf all probabilities are 0 and the result is -Inf.
-func softmaxInPlace(scores []float64, most float64) float64 {
+// score is -Inf all probabilities are 0 and the result is -Inf. round is applied to the probabilities.
+func softmaxInPlace(scores []float64, most float64, round rounding) float64 {
 	var sum float64
 	for j, s := range scores {
 		scores[j] = 0
@@ -17,7 +17,7 @@ func softmaxInPlace(scores []float64, most float64) float64 {
 		return math.Inf(-1)
 	}
 	for j := range scores {
-		scores[j] /= sum
+		scores[j] = round(scores[j] / sum)
 	}
 	return most + math.Log(sum)
 }
@@ -34,7 +34,7 @@ func maskedSoftmaxRef[T refFloat](p, lse, scores []T, mask []uint8, R, C int) {
 			}
 			most = max(most, row[j])
 		}
-		lse[r] = T(softmaxInPlace(row, most))
+		lse[r] = T(softmaxInPlace(row, most, unrounded))
 		narrow(p[r*C:][:C], row)
 	}
 }

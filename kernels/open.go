@@ -9,7 +9,8 @@ import (
 var ErrNoDevice = errors.New("no such device")
 
 // Open returns the backend of a device by its name on the command line: "cpu", "cuda", "auto" for the fastest one of
-// this machine, and "ref32" or "ref64" for the oracles. threads is for the CPU; 0 takes all processors. What auto chose is
+// this machine, and "ref32" or "ref64" for the oracles,
+// "refbf16" for the naive bfloat16 computation. threads is for the CPU; 0 takes all processors. What auto chose is
 // a note of the backend's Info. An absent device gives an error that wraps ErrNoDevice.
 func Open(device string, threads int) (Backend, error) {
 	switch device {
@@ -29,6 +30,8 @@ func Open(device string, threads int) (Backend, error) {
 		return NewRef32(), nil
 	case "ref64":
 		return NewRef64(), nil
+	case "refbf16":
+		return NewRefBF16(), nil
 	}
 	return nil, fmt.Errorf("--device %s: want auto, cpu or cuda: %w; hint: use --device auto", device, ErrNoDevice)
 }

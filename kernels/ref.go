@@ -121,12 +121,12 @@ func (r refBackend[T]) Rope(a Rope) {
 
 func (r refBackend[T]) Attention(a Attention) {
 	a.check()
-	attentionRef(r.view(a.Out), r.view(a.LSE), r.view(a.QKV), a)
+	attentionRef(r.view(a.Out), r.view(a.LSE), r.view(a.QKV), a, unrounded)
 }
 
 func (r refBackend[T]) AttentionBackward(a AttentionBackward) {
 	a.check()
-	attentionBackwardRef(r.view(a.DQKV), r.view(a.DOut), r.view(a.QKV), a)
+	attentionBackwardRef(r.view(a.DQKV), r.view(a.DOut), r.view(a.QKV), a, unrounded)
 }
 
 func (r refBackend[T]) MaskedSoftmax(p, lse, scores, mask Buf, R, C int) {

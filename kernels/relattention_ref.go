@@ -9,10 +9,11 @@ type relativeRef struct {
 	H, K, D    int
 	span       int
 	scale      float64
+	round      rounding
 }
 
-func newRelativeRef[T refFloat](qkv, table []T, index []int32, H, K, D, span int, scale float32) relativeRef {
-	return relativeRef{widen(qkv), widen(table), index, H, K, D, span, relativeScale(scale, D)}
+func newRelativeRef[T refFloat](qkv, table []T, index []int32, H, K, D, span int, scale float32, round rounding) relativeRef {
+	return relativeRef{widen(qkv), widen(table), index, H, K, D, span, relativeScale(scale, D), round}
 }
 
 func (a *relativeRef) query(i, h int) []float64 { return a.qkv[(i*(a.H+2*a.K)+h)*a.D:][:a.D] }
@@ -34,21 +35,23 @@ func (a *relativeRef) probabilities(p []float64, s Segment, i, h int) {
 		if s.sees(i, j) {
 			k := a.key(j, h)
 			qp, kp := a.bucket(i, j, h)
-			score = 0
+			var content, toKey, toQuery float64
 			for d := range a.D {
-				score += q[d]*k[d] + q[d]*a.table[kp+d] + k[d]*a.table[qp+d]
+				content += q[d] * k[d]
+				toKey += q[d] * a.table[kp+d]
+				toQuery += k[d] * a.table[qp+d]
 			}
-			score *= a.scale
+			score = a.round((a.round(content) + a.round(toKey) + a.round(toQuery)) * a.scale)
 		}
 		p[j-int(s.Start)] = score
 		most = max(most, score)
 	}
-	softmaxInPlace(p, most)
+	softmaxInPlace(p, most, a.round)
 }
 
 // relativeAttentionRef is the oracle of RelativeAttention.
-func relativeAttentionRef[T refFloat](out, qkv, table []T, index []int32, a RelativeAttention) {
-	r := newRelativeRef(qkv, table, index, a.H, a.K, a.D, a.Span, a.Scale)
+func relativeAttentionRef[T refFloat](out, qkv, table []T, index []int32, a RelativeAttention, round rounding) {
+	r := newRelativeRef(qkv, table, index, a.H, a.K, a.D, a.Span, a.Scale, round)
 	for _, s := range a.Segments {
 		p := make([]float64, s.End-s.Start)
 		for i := max(int(s.Start), a.From); i < int(s.End); i++ {
@@ -57,7 +60,7 @@ func relativeAttentionRef[T refFloat](out, qkv, table []T, index []int32, a Rela
 				sum := make([]float64, a.D)
 				for jj := range p {
 					j := int(s.Start) + jj
-					f := p[jj] * a.Drop.attentionFactor(h, i, j)
+					f := round(p[jj] * a.Drop.attentionFactor(h, i, j))
 					for d, v := range r.value(j, h) {
 						sum[d] += f * v
 					}
@@ -70,8 +73,8 @@ func relativeAttentionRef[T refFloat](out, qkv, table []T, index []int32, a Rela
 
 // relativeAttentionBackwardRef is the oracle of RelativeAttentionBackward: ds as in attentionBackwardRef reaches the query
 // through key and position key, the key through query and position query, and both rows of the table.
-func relativeAttentionBackwardRef[T refFloat](dqkv, dtable, dout, qkv, table []T, index []int32, a RelativeAttentionBackward) {
-	r := newRelativeRef(qkv, table, index, a.H, a.K, a.D, a.Span, a.Scale)
+func relativeAttentionBackwardRef[T refFloat](dqkv, dtable, dout, qkv, table []T, index []int32, a RelativeAttentionBackward, round rounding) {
+	r := newRelativeRef(qkv, table, index, a.H, a.K, a.D, a.Span, a.Scale, round)
 	grad := relativeRef{qkv: make([]float64, len(qkv)), H: a.H, K: a.K, D: a.D}
 	dt := make([]float64, a.Buckets*(a.H+a.K)*a.D)
 	ld := (a.H + 2*a.K) * a.D
@@ -86,16 +89,18 @@ func relativeAttentionBackwardRef[T refFloat](dqkv, dtable, dout, qkv, table []T
 				for jj := range p {
 					f := a.Drop.attentionFactor(h, i, start+jj)
 					v, dv := r.value(start+jj, h), grad.value(start+jj, h)
+					dropped := round(f * p[jj])
 					dp[jj] = 0
 					for d := range do {
-						dp[jj] += f * float64(do[d]) * v[d]
-						dv[d] += f * p[jj] * float64(do[d])
+						dp[jj] += float64(do[d]) * v[d]
+						dv[d] += dropped * float64(do[d])
 					}
+					dp[jj] = round(f * round(dp[jj]))
 					delta += p[jj] * dp[jj]
 				}
 				q, dq := r.query(i, h), grad.query(i, h)
 				for jj := range p {
-					ds := r.scale * p[jj] * (dp[jj] - delta)
+					ds := r.scale * round(p[jj]*(dp[jj]-delta))
 					if ds == 0 {
 						continue
 					}
@@ -118,11 +123,11 @@ func relativeAttentionBackwardRef[T refFloat](dqkv, dtable, dout, qkv, table []T
 func (r refBackend[T]) RelativeAttention(a RelativeAttention) {
 	a.check()
 	checkIndices("RelativeAttention", "Index", View[int32](a.Index)[:2*a.Span-1], a.Buckets)
-	relativeAttentionRef(r.view(a.Out), r.view(a.QKV), r.view(a.Table), View[int32](a.Index), a)
+	relativeAttentionRef(r.view(a.Out), r.view(a.QKV), r.view(a.Table), View[int32](a.Index), a, unrounded)
 }
 
 func (r refBackend[T]) RelativeAttentionBackward(a RelativeAttentionBackward) {
 	a.check()
 	checkIndices("RelativeAttentionBackward", "Index", View[int32](a.Index)[:2*a.Span-1], a.Buckets)
-	relativeAttentionBackwardRef(r.view(a.DQKV), r.view(a.DTable), r.view(a.DOut), r.view(a.QKV), r.view(a.Table), View[int32](a.Index), a)
+	relativeAttentionBackwardRef(r.view(a.DQKV), r.view(a.DTable), r.view(a.DOut), r.view(a.QKV), r.view(a.Table), View[int32](a.Index), a, unrounded)
 }
