@@ -6,7 +6,6 @@ import (
 	"palimpsest/engine"
 	"palimpsest/engine/fault"
 	"palimpsest/engine/model"
-	"palimpsest/engine/optim"
 	"palimpsest/kernels"
 	"palimpsest/kernels/philox"
 	"palimpsest/objectives"
@@ -69,36 +68,22 @@ func Train(o TrainOptions) (TrainResult, error) {
 	r.SGEMM = engine.ProductRate(b, 1024, 5)
 
 	capacity := model.Capacity{Tokens: o.Config.Data.TokensPerStep, Rows: o.Config.Data.TokensPerStep}
-	w := model.NewWeights(b, c, true)
-	w.Init(b, 1)
-	a := model.NewActivations(b, c, capacity, true)
-	opt := optim.New(b, o.Config.Optimizer, w)
+	run := newStepper(b, c, capacity, o.Config.Optimizer, o.Config.Train.Dropout)
 	weights, activations := model.MemoryBytes(c, capacity, b.Info().Compute, b.Info().Master)
 	r.PredictedMemoryBytes = weights + activations + engine.ProgramBytes
 
 	plans := synthetic(objective, int(c.Vocab), o.Length, capacity.Tokens, o.Config.Train.Accumulate, o.Steps+1)
 	var seconds []float64
 	flops := 0.0
-	micro := uint32(0)
 	for step := range o.Steps + 1 {
 		update := <-plans
-		started := time.Now()
-		b.Zero(w.Grad)
-		a.ResetResults()
 		flops, r.TokensPerStep = 0, 0
 		for _, p := range update {
-			if err := a.Load(p, model.Step{Dropout: float32(o.Config.Train.Dropout), Seed: 1, Micro: micro}); err != nil {
-				return r, err
-			}
-			a.Forward(w)
-			a.Loss(w, true)
-			a.Backward(w)
-			micro++
 			flops += model.FLOPs(c, p)
 			r.TokensPerStep += len(p.Tokens)
 		}
-		opt.Step(b, w, a.Guard(w), 1e-4)
-		if err := b.Sync(); err != nil {
+		started := time.Now()
+		if err := run.update(update, 1e-4); err != nil {
 			return r, err
 		}
 		if step > 0 { // the first one also touches all memory for the first time
