@@ -8,9 +8,6 @@ var memoryCases = []complianceCase{
 	{"Memory", 6, func(r *trial) {
 		b, info := r.b, r.b.Info()
 		for _, t := range []DType{info.Compute, info.Master, F64} {
-			if t == BF16 {
-				continue // covered by what reads results of ops
-			}
 			n := r.pick(0, 1, 5, 100)
 			v := r.normals(n)
 			single := make([]float32, n)

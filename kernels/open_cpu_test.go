@@ -8,7 +8,7 @@ import (
 )
 
 func TestOpenNamesDevices(t *testing.T) {
-	for device, name := range map[string]string{"auto": "cpu", "cpu": "cpu", "ref32": "ref32", "ref64": "ref64"} {
+	for device, name := range map[string]string{"auto": "cpu", "cpu": "cpu", "ref32": "ref32", "ref64": "ref64", "refbf16": "refbf16"} {
 		b, err := Open(device, 1)
 		if err != nil {
 			t.Fatalf("%s: %v", device, err)

@@ -79,7 +79,8 @@ func (n numbers) largest() float64 {
 	return most
 }
 
-// goldenTolerance is that of the specifications. large says that logits reach 80 or values exceed 100.
+// goldenTolerance is that of the specifications. large says that logits reach 80 or values exceed 100. For bfloat16 it is a
+// plain bound that a wrong formula would break: the inputs are not exact there, and the compliance suite judges precision.
 func goldenTolerance(compute DType, large bool) (rel, abs float64) {
 	switch {
 	case compute == F64:
@@ -88,6 +89,10 @@ func goldenTolerance(compute DType, large bool) (rel, abs float64) {
 		return 2e-5, 1e-4
 	case compute == F32:
 		return 2e-5, 2e-6
+	case compute == BF16 && large:
+		return 1.0 / 32, 0.5
+	case compute == BF16:
+		return 1.0 / 32, 1.0 / 32
 	}
 	panic(fmt.Sprintf("no golden tolerance for %v", compute))
 }

@@ -30,6 +30,7 @@ type output struct {
 type trial struct {
 	k      int // number of the trial
 	b      Backend
+	brain  bool // inputs of the compute type are exact in bfloat16
 	draw   *philox.Draw
 	spans  []span
 	outs   []output
@@ -56,7 +57,7 @@ func (r *trial) pick(choices ...int) int { return choices[r.draw.IntN(len(choice
 
 func (r *trial) coin() bool { return r.draw.IntN(2) == 1 }
 
-// normals draws standard normal numbers as non-zero multiples of 2^-9 below 4 in size.
+// normals draws standard normal numbers as non-zero multiples of 2^-9 up to 4 in size.
 func (r *trial) normals(n int) []float64 {
 	s := make([]float64, n)
 	for i := range s {
@@ -65,6 +66,18 @@ func (r *trial) normals(n int) []float64 {
 			v = 1.0 / 512
 		}
 		s[i] = v
+	}
+	return r.exact(s)
+}
+
+// exact rounds values of the compute type to bfloat16 where the trial is about that.
+func (r *trial) exact(v []float64) []float64 {
+	if !r.brain {
+		return v
+	}
+	s := make([]float64, len(v))
+	for i, x := range v {
+		s[i] = roundBF16(x)
 	}
 	return s
 }
@@ -89,13 +102,15 @@ func (r *trial) alloc(t DType, values []float64, keep, roomy bool) Buf {
 
 // in, inMaster and table make inputs that the op may not change, table one of exact length; variable and master make
 // buffers that it adds to or works on in place, fresh and freshMaster ones that it must write.
-func (r *trial) in(v []float64) Buf       { return r.alloc(r.b.Info().Compute, v, true, true) }
+func (r *trial) in(v []float64) Buf       { return r.alloc(r.b.Info().Compute, r.exact(v), true, true) }
 func (r *trial) inMaster(v []float64) Buf { return r.alloc(r.b.Info().Master, v, true, true) }
-func (r *trial) table(v []float64) Buf    { return r.alloc(r.b.Info().Compute, v, true, false) }
-func (r *trial) variable(v []float64) Buf { return r.alloc(r.b.Info().Compute, v, false, true) }
-func (r *trial) master(v []float64) Buf   { return r.alloc(r.b.Info().Master, v, false, false) }
-func (r *trial) fresh(n int) Buf          { return r.variable(filled(n, math.NaN())) }
-func (r *trial) freshMaster(n int) Buf    { return r.master(filled(n, math.NaN())) }
+func (r *trial) table(v []float64) Buf    { return r.alloc(r.b.Info().Compute, r.exact(v), true, false) }
+func (r *trial) variable(v []float64) Buf {
+	return r.alloc(r.b.Info().Compute, r.exact(v), false, true)
+}
+func (r *trial) master(v []float64) Buf { return r.alloc(r.b.Info().Master, v, false, false) }
+func (r *trial) fresh(n int) Buf        { return r.variable(filled(n, math.NaN())) }
+func (r *trial) freshMaster(n int) Buf  { return r.master(filled(n, math.NaN())) }
 
 // inOrAbsent is in, or the zero Buf half of the time; the values are drawn in any case.
 func (r *trial) inOrAbsent(v []float64) Buf {
