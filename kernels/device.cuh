@@ -256,11 +256,15 @@ struct Smem {
 		return p;
 	}
 };
-CUK unsigned saddr(const void *p) // the 32-bit address that instructions on shared memory take
+// saddr is the 32-bit address that instructions on shared memory take. A cast and no assembler, so that the compiler sees
+// through it and puts constant offsets into the instructions, where each would need a register.
+CUK unsigned saddr(const void *p)
 {
-	unsigned r;
-	asm("{ .reg .u64 s; cvta.to.shared.u64 s, %1; cvt.u32.u64 %0, s; }" : "=r"(r) : "l"(p));
-	return r;
+#if defined(__clang__)
+	return (unsigned)(uintptr_t)(const __attribute__((address_space(3))) void *)p;
+#else
+	return (unsigned)__cvta_generic_to_shared(p);
+#endif
 }
 #else
 struct Smem {
