@@ -1,0 +1,121 @@
+// activation: pointwise non-linearities, plain and gated, and their gradients, in float32 between loads and stores.
+//
+// Shapes: n elements, or n rows of 2F that a gate makes n rows of F. Bytes an element: 4 (forward), 6 (backward), 6 and 10
+// for the gated ones. FLOPs: 10 to 40, an exponential among them.
+// Source: GELU arXiv 1606.08415, SwiGLU and GEGLU arXiv 2002.05202. Oracle: activation_ref.go, whose forms these are: none
+// cancels at negative x.
+#include "eight.cuh"
+
+namespace activation {
+
+enum { NONE, GELU_ERF, GELU_TANH, SILU };
+
+constexpr float SLOPE = 0.7978845608f, CUBE = 0.044715f; // sqrt(2/pi); GELU's tanh form
+
+CUK float sigmoid(float x)
+{
+	float e = fexp(-fabs1(x)); // at most 1: no infinity between
+	return (x < 0 ? e : 1) / (1 + e);
+}
+
+CUK float value(int act, float x)
+{
+	switch (act) {
+	case GELU_ERF:
+		return x * fnormcdf(x);
+	case GELU_TANH:
+		return x * sigmoid(2 * SLOPE * (x + CUBE * x * x * x));
+	case SILU:
+		return x * sigmoid(x);
+	}
+	return x;
+}
+
+CUK float slope(int act, float x)
+{
+	switch (act) {
+	case GELU_ERF:
+		return fnormcdf(x) + x * fexp(-0.5f * x * x) * 0.3989422804f;
+	case GELU_TANH: {
+		float s = sigmoid(2 * SLOPE * (x + CUBE * x * x * x));
+		return s + x * s * (1 - s) * 2 * SLOPE * (1 + 3 * CUBE * x * x);
+	}
+	case SILU: {
+		float s = sigmoid(x);
+		return s + x * s * (1 - s);
+	}
+	}
+	return 1;
+}
+
+} // namespace activation
+
+extern "C" __global__ void __launch_bounds__(256) activation_forward(bf16 *y, const bf16 *x, long long n, int act, int vector)
+{
+	long long at = 8 * ((long long)blockIdx.x * 256 + threadIdx.x);
+	if (at >= n)
+		return;
+	int left = n - at < 8 ? (int)(n - at) : 8;
+	Eight e = load8(x + at, left, vector);
+	UNROLL
+	for (int i = 0; i < 8; i++)
+		e.v[i] = activation::value(act, e.v[i]);
+	store8(y + at, e, left, vector);
+}
+EMU_KERNEL(activation_forward)
+
+extern "C" __global__ void __launch_bounds__(256)
+	activation_backward(bf16 *dx, const bf16 *dy, const bf16 *x, long long n, int act, int vector)
+{
+	long long at = 8 * ((long long)blockIdx.x * 256 + threadIdx.x);
+	if (at >= n)
+		return;
+	int left = n - at < 8 ? (int)(n - at) : 8;
+	Eight e = load8(x + at, left, vector), d = load8(dy + at, left, vector);
+	UNROLL
+	for (int i = 0; i < 8; i++)
+		d.v[i] *= activation::slope(act, e.v[i]);
+	store8(dx + at, d, left, vector);
+}
+EMU_KERNEL(activation_backward)
+
+// A warp has a row.
+extern "C" __global__ void __launch_bounds__(256) activation_gated(bf16 *y, const bf16 *x, int n, int F, int act, int vector)
+{
+	int row = blockIdx.x * blockDim.y + threadIdx.y;
+	if (row >= n)
+		return;
+	const bf16 *gate = x + 2l * row * F, *up = gate + F;
+	for (int c = threadIdx.x; c < eights(F); c += 32) {
+		int left = F - 8 * c;
+		Eight g = load8(gate + 8 * c, left, vector), u = load8(up + 8 * c, left, vector);
+		UNROLL
+		for (int i = 0; i < 8; i++)
+			g.v[i] = activation::value(act, g.v[i]) * u.v[i];
+		store8(y + (long)row * F + 8 * c, g, left, vector);
+	}
+}
+EMU_KERNEL(activation_gated)
+
+extern "C" __global__ void __launch_bounds__(256)
+	activation_gated_backward(bf16 *dx, const bf16 *dy, const bf16 *x, int n, int F, int act, int vector)
+{
+	int row = blockIdx.x * blockDim.y + threadIdx.y;
+	if (row >= n)
+		return;
+	long at = 2l * row * F;
+	for (int c = threadIdx.x; c < eights(F); c += 32) {
+		int left = F - 8 * c;
+		Eight g = load8(x + at + 8 * c, left, vector), u = load8(x + at + F + 8 * c, left, vector);
+		Eight d = load8(dy + (long)row * F + 8 * c, left, vector);
+		UNROLL
+		for (int i = 0; i < 8; i++) {
+			float gate = g.v[i];
+			g.v[i] = d.v[i] * activation::slope(act, gate) * u.v[i];
+			u.v[i] = d.v[i] * activation::value(act, gate);
+		}
+		store8(dx + at + 8 * c, g, left, vector);
+		store8(dx + at + F + 8 * c, u, left, vector);
+	}
+}
+EMU_KERNEL(activation_gated_backward)
