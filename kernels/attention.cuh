@@ -26,6 +26,7 @@ struct Span {
 		int l = causal ? i : i + window;
 		return l < end ? l : end - 1;
 	}
+	CUK bool alone(int i) const { return first(i) == last(i); }
 };
 
 CUK Span span_of(const int4 *segments, int i)

@@ -207,6 +207,17 @@ template <int W, bool DROP> CUK void by_keys(const Gradients &a, const Dropout &
 					for (int x = 0; x < 4; x++)
 						dp[m][n][x] = 0;
 			scores<W, MT>(dp, sv, warp * 16 * MT, so, half);
+			if (!whole) { // the softmax over a single key has no gradient, exactly
+				UNROLL
+				for (int n = 0; n < STEP / 8; n++)
+					UNROLL
+					for (int e = 0; e < 2; e++)
+						if (span.alone(i0 + n * 8 + tc + e)) {
+							UNROLL
+							for (int m = 0; m < MT; m++)
+								p[m][n][e] = p[m][n][2 + e] = 0;
+						}
+			}
 			UNROLL
 			for (int n = 0; n < STEP / 8; n++) {
 				float d[2] = {st[QT + half + n * 8 + tc], st[QT + half + n * 8 + tc + 1]};
@@ -305,6 +316,8 @@ template <int W, bool DROP> CUK void by_queries(const Gradients &a, const Dropou
 				for (int r = 0; r < 2; r++) {
 					int row = w0 + m * 16 + g + r * 8;
 					int first = whole ? j0 : span.first(row), last = whole ? j0 + STEP : span.last(row);
+					if (span.alone(row))
+						last = -1; // the softmax over a single key has no gradient, exactly
 					uint32_t bits = 0;
 					if (DROP)
 						bits = (__shfl_sync(FULL, mask, g + r * 8) & 0xffff) | __shfl_sync(FULL, mask, g + r * 8 + 16) << 16;
