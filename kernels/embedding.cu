@@ -55,7 +55,7 @@ template <class T> CUK void join(T *table, const float *head, const float *tail,
 	if (end >= n)
 		return;
 	int key = sorted[end - 1];
-	if (sorted[end] != key || first > 0 && sorted[first - 1] == key)
+	if (sorted[end] != key || (first > 0 && sorted[first - 1] == key))
 		return; // no run goes on from here, or it began in an earlier piece
 	for (int c = threadIdx.x; c < count; c += blockDim.x) {
 		Eight sum = load8(tail + ((long)blockIdx.x * count + c) * 8, 8, true);

@@ -15,17 +15,15 @@ var ErrNoDevice = errors.New("no such device")
 func Open(device string, threads int) (Backend, error) {
 	switch device {
 	case "auto":
-		b, err := NewCPU(CPUOptions{Threads: threads})
-		if err != nil {
-			return nil, err
-		}
-		info := &b.(*cpu).info
-		info.Notes = append(info.Notes, "device auto: the CPU, as this build has no CUDA support")
-		return b, nil
+		return openAuto(threads)
 	case "cpu":
 		return NewCPU(CPUOptions{Threads: threads})
 	case "cuda":
-		return nil, fmt.Errorf("--device cuda: this build has no CUDA support: %w; hint: use --device cpu", ErrNoDevice)
+		b, err := openCUDA()
+		if err != nil {
+			return nil, fmt.Errorf("--device cuda: %w: %w; hint: use --device cpu", ErrNoDevice, err)
+		}
+		return b, nil
 	case "ref32":
 		return NewRef32(), nil
 	case "ref64":
@@ -35,3 +33,20 @@ func Open(device string, threads int) (Backend, error) {
 	}
 	return nil, fmt.Errorf("--device %s: want auto, cpu or cuda: %w; hint: use --device auto", device, ErrNoDevice)
 }
+
+// openAuto takes a GPU where one can be used, and notes what it took and why.
+func openAuto(threads int) (Backend, error) {
+	b, reason := openCUDA()
+	text := "device auto: the GPU, as one can be used"
+	if reason != nil {
+		var err error
+		if b, err = NewCPU(CPUOptions{Threads: threads}); err != nil {
+			return nil, err
+		}
+		text = fmt.Sprintf("device auto: the CPU, as %v", reason)
+	}
+	b.(interface{ note(string) }).note(text)
+	return b, nil
+}
+
+func (b *cpu) note(text string) { b.info.Notes = append(b.info.Notes, text) }
