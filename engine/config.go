@@ -95,7 +95,7 @@ type Training struct {
 	Device       string   `yaml:"device" enum:"auto,cpu,cuda,ref32" doc:"where it runs; ref32 is the slow oracle, for tests"`
 	Threads      int      `yaml:"threads" min:"0" max:"1024" doc:"CPU threads; 0: all"`
 	Seed         uint64   `yaml:"seed" doc:"of initial weights, masks and dropout"`
-	Init         string   `yaml:"init" doc:"run folder or checkpoint whose weights the run begins with; classification heads that it lacks begin anew"`
+	Init         string   `yaml:"init" doc:"run folder or checkpoint whose weights the run begins with, and whose model section it takes unless it has one of its own; classification heads that it lacks begin anew"`
 	MaxNonfinite int      `yaml:"max_nonfinite" min:"1" doc:"non-finite updates in a row (each is dropped) before the run ends with exit code 7"`
 	AllowChange  []string `yaml:"allow_change,omitempty" doc:"keys that may differ from the checkpoint's when resuming"`
 }

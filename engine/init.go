@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -72,6 +73,29 @@ func planInit(path string, c model.Config, tokenizer string) (p initPlan, err er
 		}
 	}
 	return p, nil
+}
+
+// adoptModel gives a run that begins with another model's weights the model section of that one, unless it says something of its
+// own about the model. Classification heads do not count: those that are named here stay.
+func adoptModel(c *Config) (note string, err error) {
+	own := c.Model
+	own.Classifiers = nil
+	if c.Train.Init == "" || !reflect.DeepEqual(own, Default().Model) {
+		return "", nil
+	}
+	from, err := findCheckpoint(c.Train.Init)
+	if err != nil {
+		return "", fmt.Errorf("train.init: %w", err)
+	}
+	theirs, err := readConfig(from)
+	if err != nil {
+		return "", fmt.Errorf("train.init: %w", err)
+	}
+	heads := c.Model.Classifiers
+	if c.Model = theirs.Model; len(heads) > 0 {
+		c.Model.Classifiers = heads
+	}
+	return "the model section is that of " + from.Dir(), nil
 }
 
 // note names what was not taken over.

@@ -56,6 +56,14 @@ func prepare(c Config) (_ *job, err error) {
 			return nil, err
 		}
 	}
+	adopted, err := adoptModel(&c)
+	if err != nil {
+		return nil, err
+	}
+	if adopted != "" {
+		j.config = c
+		j.note("%s", adopted)
+	}
 	resolved, problems := c.Model.Resolve(j.tokenizer.Vocab())
 	if len(problems) > 0 {
 		var lines []string

@@ -33,15 +33,12 @@ func OpenModel(path, device string, threads int) (m *Model, err error) {
 	if err != nil {
 		return nil, err
 	}
-	m = &Model{Config: Default(), Dir: c.Dir(), Step: c.Step()}
-	raw, err := c.Read(configFile)
-	if err != nil {
+	m = &Model{Dir: c.Dir(), Step: c.Step()}
+	if m.Config, err = readConfig(c); err != nil {
 		return nil, err
 	}
-	if err := runfile.Decode(filepath.Join(c.Dir(), configFile), raw, &m.Config); err != nil {
-		return nil, fault.Checkpoint.Errorf("%w", err)
-	}
-	if raw, err = c.Read(TokenizerFile); err != nil {
+	raw, err := c.Read(TokenizerFile)
+	if err != nil {
 		return nil, err
 	}
 	if m.Tokenizer, err = text.Parse(raw); err != nil {
@@ -128,6 +125,9 @@ func (m *Model) job(data, objective string) (_ *job, err error) {
 	c := m.Config
 	if data != "" && data != c.Data.Train {
 		c.Data.Train, c.Data.Valid = data, Held{Dir: data}
+	}
+	if c.Data.Train == "" {
+		return nil, fault.Usage.Errorf("%s was imported and has no documents of its own; hint: --data DIR, made with its tokenizer, %s", m.Dir, filepath.Join(m.Dir, TokenizerFile))
 	}
 	if objective != "" {
 		c.Objective, c.Phases, c.Train.Steps = objective, nil, 1

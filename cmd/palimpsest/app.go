@@ -33,7 +33,7 @@ func newApp() *cli.App {
 		ExitErrHandler:            func(*cli.Context, error) {},
 		Commands: []*cli.Command{
 			doctorCommand(), tokenizerCommand(), dataCommand(), trainCommand(), sweepCommand(), evalCommand(), fillMaskCommand(),
-			generateCommand(), presetCommand(), reportCommand(), benchCommand(), completionCommand(), manualCommand(),
+			generateCommand(), importModelCommand(), exportModelCommand(), presetCommand(), reportCommand(), benchCommand(), completionCommand(), manualCommand(),
 		},
 		OnUsageError: usageError,
 	}

@@ -133,6 +133,9 @@ func (a *Activations) Logits(w *Weights, rows []int32, f func(i int, logits []fl
 	return a.HeadLogits(w, objectives.HeadLM, rows, f)
 }
 
+// Hidden copies the hidden state of the first len(dst)/C rows of the loaded plan, [rows,C], which Forward left.
+func (a *Activations) Hidden(dst []float32) { a.b.Download(dst, a.hidden.Slice(0, len(dst))) }
+
 // HeadLogits is Logits of the named head.
 func (a *Activations) HeadLogits(w *Weights, name string, rows []int32, f func(i int, logits []float32)) error {
 	index, ok := a.c.head(name)
