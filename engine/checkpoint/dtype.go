@@ -131,3 +131,14 @@ func float32ToHalf(v float32) uint16 {
 	}
 	return sign | uint16((magnitude-112<<23+0xFFF+magnitude>>13&1)>>13)
 }
+
+// Encode appends values as little-endian elements of F32, BF16, F16 or F64 to dst. Narrower types round to nearest, ties to even;
+// what is too large for F16 or BF16 becomes infinite. It panics on any other type.
+func Encode(dst []byte, values []float32, d DType) []byte {
+	at := len(dst)
+	dst = append(dst, make([]byte, len(values)*d.Size())...)
+	if !encodeFloat32(dst[at:], values, d) {
+		panic("checkpoint: Encode: " + string(d) + " is no type of floats")
+	}
+	return dst
+}

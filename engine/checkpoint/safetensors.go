@@ -66,7 +66,9 @@ type Safetensors struct {
 	tensors map[string]TensorInfo
 }
 
-// OpenSafetensors opens a file and checks its header in full. The tensors stay in the file until they are asked for.
+// OpenSafetensors opens a file and checks its header in full. The tensors stay in the file until they are asked for. The file is
+// mapped into memory where the system can, which saves a copy and shares its pages among processes; the results are the same
+// without.
 func OpenSafetensors(path string) (*Safetensors, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -91,12 +93,17 @@ func openSafetensors(f statFile, path string) (*Safetensors, error) {
 		f.Close()
 		return nil, fault.Data.Errorf("safetensors: %s: %w", path, err)
 	}
-	s, err := NewSafetensors(f, info.Size(), path)
+	var r io.ReaderAt = f
+	var closer io.Closer = f
+	if m := mapFile(f, info.Size()); m != nil {
+		r, closer = m, m
+	}
+	s, err := NewSafetensors(r, info.Size(), path)
 	if err != nil {
-		f.Close()
+		closer.Close()
 		return nil, err
 	}
-	s.closer = f
+	s.closer = closer
 	return s, nil
 }
 
@@ -142,18 +149,35 @@ func (s *Safetensors) readFloat32(name string, dst []float32, accepted ...DType)
 	if err != nil {
 		return err
 	}
+	return s.convert(t, t.offset, dst)
+}
+
+// convert reads elements of a tensor, whose type find has admitted, from an offset in the file on.
+func (s *Safetensors) convert(t TensorInfo, offset int64, dst []float32) error {
 	width := t.DType.Size()
-	buf := make([]byte, min(chunkBytes, t.Bytes))
-	offset := t.offset
+	buf := make([]byte, min(chunkBytes, len(dst)*width))
 	for len(dst) > 0 {
 		n := min(len(dst), len(buf)/width)
 		if err := s.readAt(t, buf[:n*width], offset); err != nil {
 			return err
 		}
-		decodeFloat32(dst[:n], buf, t.DType) // find has admitted the type
+		decodeFloat32(dst[:n], buf, t.DType)
 		dst, offset = dst[n:], offset+int64(n*width)
 	}
 	return nil
+}
+
+// ReadRange fills dst with the elements of a tensor from an index on, converted as ReadAsFloat32 does.
+func (s *Safetensors) ReadRange(name string, from int64, dst []float32) error {
+	t, err := s.find(name, -1, F32, BF16, F16, F64)
+	if err != nil {
+		return err
+	}
+	if from < 0 || from > t.Len()-int64(len(dst)) {
+		return fault.Data.Errorf("safetensors: %s: tensor %q has %d elements, not %d from %d on: %w",
+			s.name, name, t.Len(), len(dst), from, ErrWrongLength)
+	}
+	return s.convert(t, t.offset+from*int64(t.DType.Size()), dst)
 }
 
 // ReadInt64 fills dst with an I64 tensor of len(dst) elements.

@@ -197,6 +197,17 @@ const (
 	off
 )
 
+// FlagOf is the flag that says yes or no.
+func FlagOf(yes bool) Flag {
+	if yes {
+		return on
+	}
+	return off
+}
+
+// Yes reports whether a flag of a resolved configuration is set.
+func (f Flag) Yes() bool { return f == on }
+
 // UnmarshalScalar reads true or false.
 func (f *Flag) UnmarshalScalar(s string) error {
 	switch s {

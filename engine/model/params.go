@@ -316,6 +316,17 @@ func (w *Weights) Init(b kernels.Backend, seed uint64) {
 	w.Publish(b)
 }
 
+// InitialValues returns the values that Init gives to the parameter of that index, for a model that is put together outside
+// any backend.
+func (w *Weights) InitialValues(index int, seed uint64) []float32 {
+	p := w.Params[index]
+	values := make([]float32, p.Len())
+	for from := 0; from < len(values); from += initChunk {
+		p.initial(values[from:min(from+initChunk, len(values))], philox.New(seed, philox.StreamInit, uint64(index), uint32(from/initChunk)))
+	}
+	return values
+}
+
 // initial fills values with the tensor's initial distribution.
 func (p *Param) initial(values []float32, d philox.Draw) {
 	for e := 0; e < len(values); {
