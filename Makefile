@@ -10,7 +10,7 @@ export CGO_ENABLED ?= $(shell command -v $(firstword $(CC)) >/dev/null 2>&1 && e
 .PHONY: help build demo test vet race bench clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 15
 
 build: ## build ./palimpsest
 	$(GO) build -trimpath -ldflags '-X main.version=$(VERSION)' -o palimpsest ./cmd/palimpsest
@@ -35,3 +35,5 @@ bench: build ## measure this machine into bench/results
 
 clean: ## remove what make built: ./palimpsest and ./demo
 	rm -rf palimpsest demo
+
+include kernels/cu.mk

@@ -28,7 +28,8 @@ struct Thread {
 	const Block *block;
 };
 
-extern __thread Thread *current; // the thread that runs now on this OS thread
+// The thread that runs now on this OS thread.
+extern __thread Thread *current __attribute__((tls_model("initial-exec")));
 
 // fail ends the launch with a message that names block and thread; it does not return.
 [[noreturn]] void fail(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -7,6 +7,8 @@
 
 namespace emu {
 
+constexpr unsigned MAX_ARGUMENTS = 64;
+
 struct Argument {
 	unsigned size, align;
 	bool pointer;
@@ -35,6 +37,7 @@ struct Register {
 template <auto K> struct Signature;
 template <class... A, void (*K)(A...)> struct Signature<K> {
 	static constexpr unsigned count = sizeof...(A);
+	static_assert(count <= MAX_ARGUMENTS, "too many parameters");
 	static constexpr Argument arguments[count + 1] = {
 		Argument{(unsigned)sizeof(A), (unsigned)alignof(A), std::is_pointer_v<A>}..., Argument{}};
 	template <size_t... I> static void call(void *const *a, std::index_sequence<I...>) { K(*(A *)a[I]...); }

@@ -1,0 +1,18 @@
+#include "selftest.h"
+
+#include <mutex>
+
+namespace emu {
+
+std::vector<Row> rows;
+
+void note_row(unsigned row, const char *name, float absolute, float relative)
+{
+	static std::mutex mutex;
+	std::lock_guard<std::mutex> lock(mutex);
+	if (row >= rows.size())
+		rows.resize(row + 1);
+	rows[row] = {name, absolute, relative};
+}
+
+} // namespace emu

@@ -1,0 +1,15 @@
+// The names and tolerances of the self-test's rows, told by the kernel as the emulation runs it.
+#pragma once
+#include <vector>
+
+namespace emu {
+
+struct Row {
+	const char *name;
+	float absolute, relative;
+};
+extern std::vector<Row> rows;
+
+void note_row(unsigned row, const char *name, float absolute, float relative);
+
+} // namespace emu
