@@ -2,53 +2,9 @@
 //
 // Shapes: n elements, or n rows of 2F that a gate makes n rows of F. Bytes an element: 4 (forward), 6 (backward), 6 and 10
 // for the gated ones. FLOPs: 10 to 40, an exponential among them.
-// Source: GELU arXiv 1606.08415, SwiGLU and GEGLU arXiv 2002.05202. Oracle: activation_ref.go, whose forms these are: none
-// cancels at negative x.
+// Source: GELU arXiv 1606.08415, SwiGLU and GEGLU arXiv 2002.05202. Oracle: activation_ref.go.
+#include "activation.cuh"
 #include "eight.cuh"
-
-namespace activation {
-
-enum { NONE, GELU_ERF, GELU_TANH, SILU };
-
-constexpr float SLOPE = 0.7978845608f, CUBE = 0.044715f; // sqrt(2/pi); GELU's tanh form
-
-CUK float sigmoid(float x)
-{
-	float e = fexp(-fabs1(x)); // at most 1: no infinity between
-	return (x < 0 ? e : 1) / (1 + e);
-}
-
-CUK float value(int act, float x)
-{
-	switch (act) {
-	case GELU_ERF:
-		return x * fnormcdf(x);
-	case GELU_TANH:
-		return x * sigmoid(2 * SLOPE * (x + CUBE * x * x * x));
-	case SILU:
-		return x * sigmoid(x);
-	}
-	return x;
-}
-
-CUK float slope(int act, float x)
-{
-	switch (act) {
-	case GELU_ERF:
-		return fnormcdf(x) + x * fexp(-0.5f * x * x) * 0.3989422804f;
-	case GELU_TANH: {
-		float s = sigmoid(2 * SLOPE * (x + CUBE * x * x * x));
-		return s + x * s * (1 - s) * 2 * SLOPE * (1 + 3 * CUBE * x * x);
-	}
-	case SILU: {
-		float s = sigmoid(x);
-		return s + x * s * (1 - s);
-	}
-	}
-	return 1;
-}
-
-} // namespace activation
 
 extern "C" __global__ void __launch_bounds__(256) activation_forward(bf16 *y, const bf16 *x, long long n, int act, int vector)
 {
