@@ -85,6 +85,9 @@ func (r *trial) exact(v []float64) []float64 {
 // alloc puts values in the middle of canaries. A roomy buffer is longer than its values.
 func (r *trial) alloc(t DType, values []float64, keep, roomy bool) Buf {
 	s := span{at: r.draw.IntN(4), n: len(values)}
+	if r.brain && s.at < 3 { // mostly at a multiple of 16 bytes, for the paths that need it
+		s.at *= 8
+	}
 	end := s.at + s.n
 	all := filled(end+4, canary)
 	copy(all[s.at:], values)
