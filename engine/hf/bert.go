@@ -98,6 +98,6 @@ func holdLearned(c model.Config) model.Config {
 		c.MLP = "gelu"
 	}
 	c.Norm, c.Affine, c.FirstNorm, c.Positions, c.Attention, c.KVHeads = "layernorm", yes, yes, "learned", model.Attention{}, c.Heads
-	c.Bias, c.MLPBias = yes, yes
+	c.Bias, c.MLPBias, c.RopeScaling = yes, yes, model.RopeScaling{}
 	return c
 }

@@ -42,14 +42,17 @@ type Exported struct {
 	Notes        []string `json:"notes"` // what is left out or added
 }
 
+// typeNames are torch's names of element types.
+var typeNames = map[checkpoint.DType]string{checkpoint.F32: "float32", checkpoint.BF16: "bfloat16", checkpoint.F16: "float16"}
+
 // target is a tensor of theirs to be written.
 type target struct {
 	piece
-	source    string // parameter of ours; "" for constants
+	source    string // parameter of ours; "" where there is none
 	shift     int    // rows of ours to pass over
 	width     int    // elements of a row of ours
 	transpose bool
-	fill      float32
+	fill      []float32 // without a source: the parameter that would be
 }
 
 // Export lays out a folder: config.json, weights, tokenizer and companions, model card. Nothing is written yet: the contents read
@@ -57,7 +60,7 @@ type target struct {
 func Export(o ExportOptions) (checkpoint.Contents, Exported, error) {
 	x := facts{tokenizer: o.Tokenizer, Dropout: o.Dropout}
 	f, held, lost := choose(o.Model, o.Causal, x)
-	e := Exported{Family: f.name, DType: string(o.DType), Lost: lost, Notes: []string{}, Files: []string{}}
+	e := Exported{Family: f.name, DType: typeNames[o.DType], Lost: lost, Notes: []string{}, Files: []string{}}
 	if len(lost) > 0 && !o.Lossy {
 		return nil, e, fault.Usage.Errorf("no architecture of transformers holds this model; the nearest, %s, has no place for:\n  %s\n"+
 			"hint: --lossy exports what it can hold, with weights that need further training there", f.name, strings.Join(lost, "\n  "))
@@ -138,6 +141,7 @@ func (e *Exported) targets(f *family, o *ExportOptions, held model.Config) ([]ta
 	}
 	used := map[string]bool{}
 	var list []target
+	var added, left []string
 	for _, p := range f.places(held) {
 		name := p.param.Name
 		if e.Architecture != f.lm && strings.HasPrefix(name, "head.lm.") {
@@ -162,28 +166,36 @@ func (e *Exported) targets(f *family, o *ExportOptions, held model.Config) ([]ta
 			t := target{piece: at, shift: shift, width: width, transpose: p.transpose}
 			if source != nil {
 				used[name], t.source = true, name
-			} else if t.fill = fillOf(name); !o.Lossy || len(e.Lost) == 0 {
-				e.note("%s is new: %g everywhere, which changes nothing", at.name, t.fill)
 			} else {
-				e.note("%s is new: %g everywhere", at.name, t.fill)
+				t.fill = fillOf(held, p)
+				added = append(added, at.name)
 			}
 			list = append(list, t)
 		}
 	}
 	for _, p := range model.Layout(o.Model).Params {
 		if classifier := strings.HasPrefix(p.Name, model.ClassifierPrefix); !used[p.Name] && !classifier && !slices.Contains(o.Skip, p.Name) {
-			e.note("%s is left out: %s has no place for it", p.Name, e.Architecture)
+			left = append(left, p.Name)
 		}
+	}
+	switch {
+	case len(added) > 0 && len(e.Lost) == 0:
+		e.note("added, with zeros and ones that change nothing: %s", strings.Join(added, ", "))
+	case len(added) > 0:
+		e.note("new, with initial values: %s", strings.Join(added, ", "))
+	}
+	if len(left) > 0 {
+		e.note("left out, without a place in %s: %s", e.Architecture, strings.Join(left, ", "))
 	}
 	return list, nil
 }
 
-// fillOf is the value that makes a tensor without a source do as little as it can.
-func fillOf(name string) float32 {
-	if strings.HasSuffix(name, "norm.weight") {
-		return 1
+// fillOf is a parameter that a model does not have: as it would begin, but for the token types, which begin as zeros.
+func fillOf(held model.Config, p place) []float32 {
+	if p.param.Name == "embed.types.weight" {
+		return make([]float32, p.param.Len())
 	}
-	return 0
+	return model.Layout(held).InitialValues(p.index, 1)
 }
 
 // weightFiles spreads the tensors over files in their order, as transformers does.
@@ -234,9 +246,7 @@ func (t target) writer(o *ExportOptions) func(io.Writer) error {
 		first := int64((t.from + t.shift) * t.width)
 		load := func(from int64, values []float32) error {
 			if t.source == "" {
-				for i := range values {
-					values[i] = t.fill
-				}
+				copy(values, t.fill[int64(t.from*t.width)+from:])
 				return nil
 			}
 			if err := o.Tensors.ReadRange(t.source, first+from, values); err != nil {
@@ -269,8 +279,7 @@ func (t target) writer(o *ExportOptions) func(io.Writer) error {
 
 // documents are the files beside the weights.
 func (e *Exported) documents(f *family, o *ExportOptions, held model.Config, x facts) (contents checkpoint.Contents, err error) {
-	dtype := map[checkpoint.DType]string{checkpoint.F32: "float32", checkpoint.BF16: "bfloat16", checkpoint.F16: "float16"}[o.DType]
-	config := append(object{{"architectures", []string{e.Architecture}}, {"torch_dtype", dtype}}, f.write(held, x)...)
+	config := append(object{{"architectures", []string{e.Architecture}}, {"torch_dtype", e.DType}}, f.write(held, x)...)
 	if h := held.Classifiers; len(h) > 0 {
 		names, ids := object{}, object{}
 		for i := range h[0].Classes {

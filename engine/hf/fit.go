@@ -20,7 +20,12 @@ func (f *family) gaps(c model.Config, x facts) (held model.Config, lost []string
 	}
 	for _, k := range runfile.Describe(held) {
 		from, to := was[k.Path], k.Default
-		if from == to || neutral(k.Path, from, to) || strings.HasPrefix(k.Path, "classifiers") {
+		switch {
+		case from == to, neutral(k.Path, from, to), strings.HasPrefix(k.Path, "classifiers"):
+			continue
+		case k.Path == "head_activation" && c.Transform != held.Transform: // without a transform there is none
+			continue
+		case k.Path == "rope_scaling" || k.Path == "attention": // sections, whose keys are told
 			continue
 		}
 		lost = append(lost, fmt.Sprintf("model.%s: %s (%s: %s)", k.Path, from, f.lm, to))
@@ -57,7 +62,7 @@ func plain(c model.Config) model.Config {
 		c.FirstNorm = yes
 	}
 	if !strings.HasPrefix(c.Positions, "rope") {
-		c.RopeBase = 0
+		c.RopeBase, c.RopeScaling = 0, model.RopeScaling{}
 	}
 	if c.Positions != "relative" {
 		c.Buckets = 0
@@ -75,17 +80,35 @@ func plain(c model.Config) model.Config {
 }
 
 // choose finds the architecture that holds a model, of those whose attention looks the way that it was trained. Where none holds
-// all of it the nearest one is returned with what it lacks.
+// all of it, the one that takes most of its numbers is returned with what it lacks.
 func choose(c model.Config, causal bool, x facts) (best *family, held model.Config, lost []string) {
+	most := int64(-1)
 	for _, f := range families {
 		if f.causal != causal {
 			continue
 		}
 		h, l := f.gaps(c, x)
-		if best == nil || len(l) < len(lost) {
-			best, held, lost = f, h, l
+		if len(l) == 0 {
+			return f, h, nil
+		}
+		if n := common(c, h); n > most {
+			best, held, lost, most = f, h, l, n
 		}
 	}
 	slices.Sort(lost)
 	return best, held, lost
+}
+
+// common counts the numbers in parameters that two configurations have in the same shape.
+func common(a, b model.Config) (n int64) {
+	have := map[string][]int{}
+	for _, p := range model.Layout(a).Params {
+		have[p.Name] = p.Shape
+	}
+	for _, p := range model.Layout(b).Params {
+		if slices.Equal(have[p.Name], p.Shape) {
+			n += int64(p.Len())
+		}
+	}
+	return n
 }

@@ -39,7 +39,7 @@ var llama = &family{
 		c.KVHeads = s.size("num_key_value_heads", c.Heads)
 		only(s, "head_dim", c.Width/max(1, c.Heads), "a head's width is hidden_size / num_attention_heads")
 		s.has("pretraining_tp") // products cut in pieces, with the same result
-		c.RopeBase = s.rope()
+		s.rope(&c)
 		return c
 	},
 	write: func(c model.Config, f facts) object {
@@ -47,7 +47,7 @@ var llama = &family{
 			{"model_type", "llama"}, {"vocab_size", int(c.Vocab)}, {"hidden_size", c.Width}, {"num_hidden_layers", c.Layers}, {"num_attention_heads", c.Heads},
 			{"num_key_value_heads", c.KVHeads}, {"head_dim", c.Width / c.Heads}, {"intermediate_size", c.FF}, {"max_position_embeddings", c.Context},
 			{"rms_norm_eps", c.NormEps}, {"hidden_act", c.MLP}, {"attention_bias", c.Bias.Yes()}, {"mlp_bias", c.MLPBias.Yes()},
-			{"rope_theta", c.RopeBase}, {"rope_scaling", nil}, {"initializer_range", c.InitStd}, {"tie_word_embeddings", c.Tied.Yes()},
+			{"rope_theta", c.RopeBase}, {"rope_scaling", scalingOf(c)}, {"initializer_range", c.InitStd}, {"tie_word_embeddings", c.Tied.Yes()},
 			{"attention_dropout", f.Dropout}, {"bos_token_id", orNull(f.tokenizer.BOS)}, {"eos_token_id", orNull(f.tokenizer.EOS)},
 			{"pad_token_id", orNull(f.tokenizer.Pad)},
 		}.rename("hidden_act", gatedTheirs)
@@ -70,35 +70,69 @@ var gatedTheirs = map[string]string{"swiglu": "silu", "geglu": "gelu", "geglu_ta
 
 // ropeParameters is an entry of rope_scaling or rope_parameters.
 type ropeParameters struct {
-	Type  string  `json:"rope_type"`
-	Old   string  `json:"type"` // its name before transformers 4.45
-	Theta float64 `json:"rope_theta"`
+	Type     string  `json:"rope_type"`
+	Old      string  `json:"type"` // its name before transformers 4.45
+	Theta    float64 `json:"rope_theta"`
+	Factor   float64 `json:"factor"`
+	Low      float64 `json:"low_freq_factor"`
+	High     float64 `json:"high_freq_factor"`
+	Original int     `json:"original_max_position_embeddings"`
+	Partial  float64 `json:"partial_rotary_factor"`
 }
 
-// plain refuses frequencies that are changed for longer texts.
-func (r ropeParameters) plain(s *settings, key string) {
+// scaling is ours; kinds that are not supported are refused.
+func (r ropeParameters) scaling(s *settings, key string) model.RopeScaling {
 	kind := r.Type
 	if kind == "" {
 		kind = r.Old
 	}
-	if kind != "" && kind != "default" {
-		s.bad("%s: rotary positions of the type %q are not supported, only default; hint: a model without position scaling", key, kind)
+	if r.Partial != 0 && r.Partial != 1 {
+		s.bad("%s: partial_rotary_factor: %g is not supported, only 1: all dims of a head turn", key, r.Partial)
 	}
+	switch kind {
+	case "", "default":
+	case "linear":
+		return model.RopeScaling{Kind: kind, Factor: r.Factor}
+	case "llama3":
+		return model.RopeScaling{Kind: kind, Factor: r.Factor, Low: r.Low, High: r.High, Original: r.Original}
+	default:
+		s.bad("%s: rotary positions of the type %q are not supported; supported: default, linear, llama3", key, kind)
+	}
+	return model.RopeScaling{}
 }
 
-// rope reads the base of the rotary frequencies: rope_theta, in transformers 5 within rope_parameters.
-func (s *settings) rope() float64 {
-	base := s.positive("rope_theta", 10000)
+// rope reads the base of the rotary frequencies and their scaling: rope_theta and rope_scaling, in transformers 5 both within
+// rope_parameters.
+func (s *settings) rope(c *model.Config) {
+	c.RopeBase = s.positive("rope_theta", 10000)
 	for _, key := range []string{"rope_scaling", "rope_parameters"} {
+		if !s.has(key) {
+			continue
+		}
 		p := read(s, key, ropeParameters{})
-		p.plain(s, key)
+		scaling := p.scaling(s, key)
+		if key == "rope_parameters" && s.has("rope_scaling") && scaling != c.RopeScaling {
+			s.bad("rope_parameters: is not what rope_scaling says")
+		}
+		c.RopeScaling = scaling
 		if p.Theta != 0 {
-			if s.has("rope_theta") && p.Theta != base {
-				s.bad("%s: rope_theta is %g here and %g beside it", key, p.Theta, base)
+			if s.has("rope_theta") && p.Theta != c.RopeBase {
+				s.bad("%s: rope_theta is %g here and %g beside it", key, p.Theta, c.RopeBase)
 			}
-			base = p.Theta
+			c.RopeBase = p.Theta
 		}
 	}
 	only(s, "partial_rotary_factor", 1.0, "all dims of a head turn")
-	return base
+}
+
+// scalingOf is rope_scaling of a configuration; null without.
+func scalingOf(c model.Config) any {
+	switch s := c.RopeScaling; s.Kind {
+	case "linear":
+		return object{{"rope_type", s.Kind}, {"factor", s.Factor}}
+	case "llama3":
+		return object{{"rope_type", s.Kind}, {"factor", s.Factor}, {"low_freq_factor", s.Low}, {"high_freq_factor", s.High},
+			{"original_max_position_embeddings", s.Original}}
+	}
+	return nil
 }

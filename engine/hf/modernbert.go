@@ -84,7 +84,7 @@ var modernBERT = &family{
 			c.MLP = "geglu"
 		}
 		c.Norm, c.Affine, c.Placement, c.FirstNorm, c.Positions, c.KVHeads = "layernorm", yes, "pre", no, "rope", c.Heads
-		c.EmbedNorm, c.Transform, c.Types, c.PositionOffset = yes, yes, 0, 0
+		c.EmbedNorm, c.Transform, c.Types, c.PositionOffset, c.RopeScaling = yes, yes, 0, 0, model.RopeScaling{}
 		if c.Attention.Window > 0 && c.Attention.GlobalEvery == 0 {
 			c.Attention.GlobalEvery = c.Layers // the first layer is always global
 		}
@@ -126,7 +126,9 @@ func (s *settings) layers(c *model.Config) {
 		}
 	}
 	for kind, p := range read(s, "rope_parameters", map[string]ropeParameters{}) {
-		p.plain(s, "rope_parameters."+kind)
+		if p.scaling(s, "rope_parameters."+kind) != (model.RopeScaling{}) {
+			s.bad("rope_parameters.%s: scaled rotary positions are not supported", kind)
+		}
 		switch {
 		case p.Theta == 0:
 		case kind == globalLayer:

@@ -26,11 +26,12 @@ type Config struct {
 	Placement string  `yaml:"placement" enum:",pre,post,normformer" doc:"norm before each sub-layer or after its residual sum; normformer: before, behind attention's projection, and behind the MLP's activation"`
 	FirstNorm Flag    `yaml:"first_norm" doc:"false: the first attention reads the embedding's norm without one of its own (ModernBERT)"`
 
-	Positions      string    `yaml:"positions" enum:",learned,rope,rope2d,relative,none" doc:"how a token knows its place; rope2d: two axes (ExLM), relative: log-bucketed distances (LTG-BERT)"`
-	PositionOffset int       `yaml:"position_offset" min:"0" doc:"first row of the table of learned positions that is used (RoBERTa: 2)"`
-	RopeBase       float64   `yaml:"rope_base" min:"0" doc:"base of the rotary frequencies"`
-	Buckets        int       `yaml:"buckets" min:"0" doc:"buckets of distances on either side (relative); 0 means 32"`
-	Attention      Attention `yaml:"attention" doc:"local and global layers"`
+	Positions      string      `yaml:"positions" enum:",learned,rope,rope2d,relative,none" doc:"how a token knows its place; rope2d: two axes (ExLM), relative: log-bucketed distances (LTG-BERT)"`
+	PositionOffset int         `yaml:"position_offset" min:"0" doc:"first row of the table of learned positions that is used (RoBERTa: 2)"`
+	RopeBase       float64     `yaml:"rope_base" min:"0" doc:"base of the rotary frequencies"`
+	RopeScaling    RopeScaling `yaml:"rope_scaling" doc:"rotary frequencies of models that were lengthened after their first training"`
+	Buckets        int         `yaml:"buckets" min:"0" doc:"buckets of distances on either side (relative); 0 means 32"`
+	Attention      Attention   `yaml:"attention" doc:"local and global layers"`
 
 	MLP       string  `yaml:"mlp" enum:",gelu,gelu_tanh,swiglu,geglu,geglu_tanh" doc:"feed-forward block"`
 	Bias      Flag    `yaml:"bias" doc:"biases of linear layers (and of LayerNorm)"`
@@ -142,6 +143,7 @@ func (c Config) Resolve(vocab int) (Config, []error) {
 		}
 	}
 	c.checkPositions(bad)
+	c.checkRopeScaling(bad)
 	c.checkClassifiers(bad)
 	return c, problems
 }
@@ -163,6 +165,7 @@ func merge(c, base Config) Config {
 	pick(&c.Positions, base.Positions)
 	pick(&c.PositionOffset, base.PositionOffset)
 	pick(&c.RopeBase, base.RopeBase)
+	pick(&c.RopeScaling, base.RopeScaling)
 	pick(&c.Buckets, base.Buckets)
 	pick(&c.Attention.Window, base.Attention.Window)
 	pick(&c.Attention.GlobalEvery, base.Attention.GlobalEvery)

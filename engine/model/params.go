@@ -258,13 +258,6 @@ func NewWeights(b kernels.Backend, c Config, trainable bool) *Weights {
 	return w
 }
 
-func ropeTable(b kernels.Backend, c Config, base float64) kernels.Buf {
-	table := kernels.RopeTable[float64](c.Context, c.headWidth(), c.axes(), base)
-	buf := b.Alloc(b.Info().Master, len(table))
-	b.Upload(buf, table)
-	return buf
-}
-
 // rope is the table of a layer.
 func (w *Weights) rope(layer int) kernels.Buf {
 	if w.Config.local(layer) {
