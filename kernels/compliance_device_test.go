@@ -76,7 +76,7 @@ func gpuAsked(t *testing.T) bool {
 
 func TestComplianceDevice(t *testing.T) {
 	if gpuAsked(t) {
-		gpuCompliance(t, 1000, complianceCases()...)
+		gpuCompliance(t, 1000, append(complianceCases(), largeCases)...)
 	}
 }
 

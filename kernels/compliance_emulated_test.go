@@ -10,5 +10,8 @@ import "testing"
 func TestComplianceEmulatedLayers(t *testing.T)    { gpuCompliance(t, 24, memoryCases, layerCases) }
 func TestComplianceEmulatedAttention(t *testing.T) { gpuCompliance(t, 12, attentionCases) }
 func TestComplianceEmulatedLosses(t *testing.T)    { gpuCompliance(t, 24, lossCases, reweighCases) }
-func TestComplianceEmulatedUpdates(t *testing.T)   { gpuCompliance(t, 12, rowCases, updateCases, combineCases) }
-func TestGoldenEmulated(t *testing.T)              { runGPUTests(t) }
+func TestComplianceEmulatedUpdates(t *testing.T) {
+	gpuCompliance(t, 12, rowCases, updateCases, combineCases)
+}
+func TestComplianceEmulatedLarge(t *testing.T) { gpuCompliance(t, 10, largeCases) }
+func TestGoldenEmulated(t *testing.T)          { runGPUTests(t) }

@@ -19,7 +19,7 @@ import (
 //
 // Results depend on shapes and inputs alone: no op uses atomics, and grids are a function of the shape.
 type gpu struct {
-	Backend // what no launcher exists for yet
+	Backend   // what no launcher exists for yet
 	device    *cuda.Device
 	info      Info
 	functions map[string]*cuda.Function
