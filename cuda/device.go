@@ -210,10 +210,8 @@ func (d *Device) await(op string, event C.uint64_t, number uint64) error {
 func (d *Device) Flush() {
 	d.queue.mu.Lock()
 	defer d.queue.mu.Unlock()
-	if d.queue.fill.n > 0 {
-		d.queue.flush = true
-		d.queue.work.Signal()
-	}
+	d.queue.flush = true
+	d.queue.work.Signal()
 }
 
 // Err returns the device's first failure so far without waiting for anything.

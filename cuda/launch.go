@@ -178,7 +178,7 @@ func (d *Device) Launch(f *Function, grid, block Dim3, shared int, a *Args) {
 		q.failed(fault.Internal.Errorf("launching %s: %s", f.name, why))
 		return
 	}
-	b := q.fill
+	b := q.fill()
 	copy(b.parameters[b.size:], a.buffer[:a.size])
 	c := &b.commands[b.n]
 	*c = C.command{kind: C.COMMAND_LAUNCH, shared: C.uint32_t(shared), at: C.uint32_t(b.size), size: C.uint32_t(a.size), handle: f.handle}

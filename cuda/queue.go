@@ -18,7 +18,8 @@ import (
 const (
 	batchCommands   = 64
 	batchParameters = 16 << 10
-	wakeAt          = 8 // commands that are worth waking the issuing thread for when nobody waits
+	batches         = 16 // how far callers may run ahead of the driver, which blocks some 1000 launches ahead of the device
+	wakeAt          = 8  // commands that are worth waking the issuing thread for when nobody waits
 )
 
 // A batch is commands in Go memory, with the parameters of their launches.
@@ -30,12 +31,13 @@ type batch struct {
 	parameters [batchParameters]byte
 }
 
-// A queue hands batches to the goroutine that owns the context. While it issues one, the other is filled.
+// A queue hands batches to the goroutine that owns the context. While it issues one, the next ones are filled.
 type queue struct {
 	mu              sync.Mutex
 	work            sync.Cond // for the goroutine: a batch or a call is there
 	progress        sync.Cond // for callers: a batch was issued, a call was run, something failed
-	fill, other     *batch
+	ring            [batches]*batch
+	first, last     int // batch that is issued next or now, batch that is filled; modulo the ring's length
 	flush           bool
 	call            func()
 	called          bool
@@ -51,8 +53,19 @@ type queue struct {
 
 func (q *queue) start() {
 	q.work.L, q.progress.L = &q.mu, &q.mu
-	q.fill, q.other = new(batch), new(batch)
+	for i := range q.ring {
+		q.ring[i] = new(batch)
+	}
 	go q.run()
+}
+
+// fill is the batch that takes the next command.
+func (q *queue) fill() *batch { return q.ring[q.last%batches] }
+
+// ready tells whether a batch is to be issued: a full one, or what there is when somebody asked for it or it is enough.
+func (q *queue) ready() bool {
+	n := q.fill().n
+	return q.first < q.last || n >= wakeAt || q.flush && n > 0
 }
 
 // run issues batches and runs calls until the queue is closed. Its thread is never given back: it ends with the context
@@ -62,15 +75,17 @@ func (q *queue) run() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for {
-		for !(q.flush && q.fill.n > 0) && q.fill.n < wakeAt && (q.call == nil || q.called) && !q.closed {
+		for !q.ready() && (q.call == nil || q.called) && !q.closed {
 			q.flush = false
 			q.work.Wait()
 		}
 		switch {
-		case q.fill.n > 0:
-			b := q.fill
-			q.fill, q.other = q.other, nil
-			q.flush = false
+		case q.ready():
+			b := q.ring[q.first%batches]
+			if q.first == q.last {
+				q.last++
+				q.flush = false
+			}
 			drop := q.err != nil || q.captureErr != nil
 			q.mu.Unlock()
 			var err error
@@ -84,7 +99,7 @@ func (q *queue) run() {
 			q.issued += uint64(b.n)
 			clear(b.subjects[:b.n])
 			b.n, b.size = 0, 0
-			q.other = b
+			q.first++
 			q.progress.Broadcast()
 		case q.call != nil && !q.called:
 			f := q.call
@@ -155,9 +170,15 @@ func describe(c *C.command, subject fmt.Stringer) string {
 // room waits until a command with that many bytes of parameters fits. It returns false, and the command is to be dropped,
 // when something failed before. mu is held.
 func (q *queue) room(parameters int) bool {
-	for q.err == nil && !q.closed && (q.fill.n == batchCommands || q.fill.size+parameters > batchParameters) {
-		q.flush = true
-		q.work.Signal()
+	for q.err == nil && !q.closed {
+		if b := q.fill(); b.n < batchCommands && b.size+parameters <= batchParameters {
+			break
+		}
+		if q.last+1-q.first < batches {
+			q.last++
+			q.work.Signal()
+			continue
+		}
 		q.progress.Wait()
 	}
 	return q.err == nil && !q.closed && q.captureErr == nil
@@ -166,14 +187,14 @@ func (q *queue) room(parameters int) bool {
 // added counts the command that was written at the end of the batch; mu is held and room said yes. It returns the
 // command's number.
 func (q *queue) added(subject fmt.Stringer, flush bool) uint64 {
-	b := q.fill
+	b := q.fill()
 	b.subjects[b.n] = subject
 	b.n++
 	q.appended++
 	if flush {
 		q.flush = true
 	}
-	if flush || b.n == wakeAt || b.n == batchCommands {
+	if flush || b.n == wakeAt {
 		q.work.Signal()
 	}
 	return q.appended
@@ -186,7 +207,8 @@ func (q *queue) put(c C.command, subject fmt.Stringer, flush bool) uint64 {
 	if !q.room(0) {
 		return q.appended
 	}
-	q.fill.commands[q.fill.n] = c
+	b := q.fill()
+	b.commands[b.n] = c
 	return q.added(subject, flush)
 }
 
