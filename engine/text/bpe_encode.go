@@ -1,8 +1,9 @@
 package text
 
 import (
-	"bytes"
 	"math/bits"
+
+	"palimpsest/engine/fault"
 )
 
 const (
@@ -58,107 +59,51 @@ func (p *pairTable) insert(left, right int32, rank uint32) {
 	*p.slot(pair) = pairSlot{pair, rank}
 }
 
-// An Encoder encodes for one goroutine: it holds a bounded cache of words and scratch memory.
-type Encoder struct {
-	t      *Tokenizer
-	words  map[string]cached
-	ids    []int32 // ids of all cached words
-	ranks  [shortPiece]uint32
-	chain  []symbol
-	queue  queue[candidate]
-	lookup []int // next position of every special token, for EncodeSpecials
+// A byteBPE is byte-pair encoding over bytes (Sennrich, Haddow and Birch 2016; Radford et al. 2019).
+type byteBPE struct {
+	tokens       [][]byte         // id -> bytes
+	ids          map[string]int32 // bytes -> id, ordinary tokens; used with ignoreMerges
+	bytes        [256]int32       // byte -> id
+	merges       []merge          // by rank
+	ranks        pairTable
+	ignoreMerges bool // a word that is a token becomes that token, whatever the merges say
 }
 
-type cached struct{ start, end int32 } // in Encoder.ids
+// A merge replaces the neighbours left, right by the token made.
+type merge struct{ left, right, made int32 }
 
-// NewEncoder returns an Encoder of its own for a goroutine that encodes much.
-func (t *Tokenizer) NewEncoder() *Encoder {
-	return &Encoder{t: t, words: make(map[string]cached)}
-}
-
-// Encode appends the ids of text to dst. It adds no special tokens and finds none: "</s>" in text is three characters.
-func (t *Tokenizer) Encode(dst []int32, text []byte) []int32 {
-	e := t.encoders.Get().(*Encoder)
-	defer t.encoders.Put(e)
-	return e.Encode(dst, text)
-}
-
-// EncodeSpecials is Encode, but the names of special tokens in text become those tokens. Use it only for text that the
-// user wrote for this purpose (a fill-mask prompt), never for training data.
-func (t *Tokenizer) EncodeSpecials(dst []int32, text []byte) []int32 {
-	e := t.encoders.Get().(*Encoder)
-	defer t.encoders.Put(e)
-	return e.EncodeSpecials(dst, text)
-}
-
-// Encode is Tokenizer.Encode with this Encoder's cache.
-func (e *Encoder) Encode(dst []int32, text []byte) []int32 {
-	for i := 0; i < len(text); {
-		end := pieceEnd(text, i)
-		dst = e.piece(dst, text[i:end])
-		i = end
+// newByteBPE checks what encoding relies on: every byte has a token, and merges join ordinary tokens to ordinary tokens, each
+// pair once. A merge's result is longer than its parts, hence no cycle of merges can exist.
+func newByteBPE(tokens [][]byte, special []bool, ids map[string]int32, merges []merge) (*byteBPE, error) {
+	m := &byteBPE{tokens: tokens, ids: ids, merges: merges}
+	for b := range m.bytes {
+		id, ok := ids[string([]byte{byte(b)})]
+		if !ok {
+			return nil, fault.Data.Errorf("no token for byte 0x%02X (%q): byte-level BPE needs all 256", b, byteRune[b])
+		}
+		m.bytes[b] = id
 	}
-	return dst
-}
-
-// EncodeSpecials is Tokenizer.EncodeSpecials with this Encoder's cache. Of several names the leftmost counts, then the
-// longest.
-func (e *Encoder) EncodeSpecials(dst []int32, text []byte) []int32 {
-	specials := e.t.order
-	e.lookup = e.lookup[:0]
-	for range specials {
-		e.lookup = append(e.lookup, -1)
-	}
-	for at := 0; at < len(text); {
-		next, found := len(text), int32(-1)
-		for i, id := range specials {
-			if e.lookup[i] < at {
-				e.lookup[i] = len(text)
-				if n := bytes.Index(text[at:], e.t.tokens[id]); n >= 0 {
-					e.lookup[i] = at + n
-				}
-			}
-			longer := found >= 0 && e.lookup[i] == next && len(e.t.tokens[id]) > len(e.t.tokens[found])
-			if e.lookup[i] < next || longer {
-				next, found = e.lookup[i], id
+	m.ranks = newPairTable(len(merges))
+	for rank, g := range merges {
+		for _, id := range [...]int32{g.left, g.right, g.made} {
+			if special[id] {
+				return nil, fault.Data.Errorf("merge %d uses the special token %q", rank, tokens[id])
 			}
 		}
-		dst = e.Encode(dst, text[at:next])
-		at = next
-		if found >= 0 {
-			dst = append(dst, found)
-			at += len(e.t.tokens[found])
+		if string(tokens[g.made]) != string(tokens[g.left])+string(tokens[g.right]) {
+			return nil, fault.Data.Errorf("merge %d makes %q of %q and %q", rank, tokens[g.made], tokens[g.left], tokens[g.right])
 		}
+		if first := m.ranks.rank(g.left, g.right); first != noRank {
+			return nil, fault.Data.Errorf("merges %d and %d both join %q and %q", first, rank, tokens[g.left], tokens[g.right])
+		}
+		m.ranks.insert(g.left, g.right, uint32(rank))
 	}
-	return dst
-}
-
-// piece appends the ids of one pre-token.
-func (e *Encoder) piece(dst []int32, p []byte) []int32 {
-	if len(p) == 1 {
-		return append(dst, e.t.bytes[p[0]])
-	}
-	if len(p) > shortPiece {
-		return e.mergeLong(dst, p)
-	}
-	if c, ok := e.words[string(p)]; ok {
-		return append(dst, e.ids[c.start:c.end]...)
-	}
-	start := len(dst)
-	dst = e.mergeShort(dst, p)
-	made := dst[start:]
-	if len(e.words) == cacheWords || len(e.ids)+len(made) > cacheIDs {
-		clear(e.words)
-		e.ids = e.ids[:0]
-	}
-	e.words[string(p)] = cached{int32(len(e.ids)), int32(len(e.ids) + len(made))}
-	e.ids = append(e.ids, made...)
-	return dst
+	return m, nil
 }
 
 // mergeShort merges the lowest rank, leftmost first, until no pair has one. Quadratic in len(p) <= shortPiece.
 func (e *Encoder) mergeShort(dst []int32, p []byte) []int32 {
-	t, start := e.t, len(dst)
+	t, start := e.t.bpe, len(dst)
 	for _, b := range p {
 		dst = append(dst, t.bytes[b])
 	}
@@ -207,7 +152,7 @@ func (c candidate) before(d candidate) bool { return c < d }
 // mergeLong gives the same ids as mergeShort in O(n log n): a heap of candidates over a linked list. A candidate whose
 // rank is no longer that of its symbol is stale and dropped.
 func (e *Encoder) mergeLong(dst []int32, p []byte) []int32 {
-	t := e.t
+	t := e.t.bpe
 	chain, q := e.chain[:0], e.queue[:0]
 	for i, b := range p {
 		chain = append(chain, symbol{i - 1, i + 1, t.bytes[b], noRank})

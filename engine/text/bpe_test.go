@@ -18,12 +18,12 @@ func refEncode(t *Tokenizer, text []byte) []int32 {
 	for _, piece := range pieces(text, refPieceEnd) {
 		var ids []int32
 		for _, b := range []byte(piece) {
-			ids = append(ids, t.bytes[b])
+			ids = append(ids, t.bpe.bytes[b])
 		}
 		for {
-			best, at := len(t.merges), -1
+			best, at := len(t.bpe.merges), -1
 			for i := 0; i+1 < len(ids); i++ {
-				r := slices.IndexFunc(t.merges[:best], func(m merge) bool { return m.left == ids[i] && m.right == ids[i+1] })
+				r := slices.IndexFunc(t.bpe.merges[:best], func(m merge) bool { return m.left == ids[i] && m.right == ids[i+1] })
 				if r >= 0 {
 					best, at = r, i
 				}
@@ -31,7 +31,7 @@ func refEncode(t *Tokenizer, text []byte) []int32 {
 			if at < 0 {
 				break
 			}
-			ids = slices.Replace(ids, at, at+2, t.merges[best].made)
+			ids = slices.Replace(ids, at, at+2, t.bpe.merges[best].made)
 		}
 		out = append(out, ids...)
 	}
@@ -185,9 +185,9 @@ func TestTrainByHand(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := tok.bytes['a']
-	equal(t, "merges", tok.merges, []merge{{a, a, 260}, {a, a + 1, 261}, {260, 261, 262}})
-	equal(t, "specials", []int32{tok.BOS, tok.EOS, tok.Pad, tok.Mask, tok.bytes[0], tok.bytes[255]}, []int32{0, 1, 2, 3, 4, 259})
+	a := tok.bpe.bytes['a']
+	equal(t, "merges", tok.bpe.merges, []merge{{a, a, 260}, {a, a + 1, 261}, {260, 261, 262}})
+	equal(t, "specials", []int32{tok.BOS, tok.EOS, tok.Pad, tok.Mask, tok.bpe.bytes[0], tok.bpe.bytes[255]}, []int32{0, 1, 2, 3, 4, 259})
 	equal(t, "ids", tok.Encode(nil, []byte("aaabdaaabac")), []int32{262, a + 3, 262, a, a + 2})
 	if want := (TrainReport{Documents: 1, Bytes: 11, Words: 1, Merges: 3, Vocab: 263, Exhausted: true}); report != want {
 		t.Errorf("report %+v, want %+v", report, want)
@@ -262,7 +262,7 @@ func TestTrainEqualsReference(t *testing.T) {
 		}
 		vocab, least := 256+d.IntN(150), 1+d.IntN(3)
 		tok := trained(t, TrainOptions{Vocab: vocab, MinFrequency: least, Specials: []string{}}, doc)
-		equal(t, doc, tok.merges, refTrain(doc, vocab, least))
+		equal(t, doc, tok.bpe.merges, refTrain(doc, vocab, least))
 	}
 }
 

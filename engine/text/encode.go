@@ -273,10 +273,11 @@ func receive(queue <-chan *batch, each func(Encoded) error) (stats EncodeStats, 
 
 // A documentEncoder encodes for one goroutine.
 type documentEncoder struct {
-	e     *Encoder
-	o     *EncodeOptions
-	ends  []int
-	opens []bool
+	e      *Encoder
+	o      *EncodeOptions
+	starts []int // nil where each token begins at the end of the one before
+	ends   []int
+	opens  []bool
 }
 
 // encode returns a document without Tokens when it is too short; lost counts entities without a token.
@@ -287,13 +288,15 @@ func (e *documentEncoder) encode(d *Document) (out Encoded, lost int) {
 		tokens = append(tokens, e.o.BOS)
 	}
 	begin := len(tokens)
-	tokens = e.e.EncodeDocument(tokens, d)
+	lossless := e.e.t.Lossless()
+	e.e.begin(d.Text, len(e.o.Planes) > 0 && !lossless)
+	tokens = e.e.encodeDocument(tokens, d)
 	content := tokens[begin:]
 	if len(content) < e.o.MinTokens {
 		return out, 0
 	}
 	if len(e.o.Planes) > 0 {
-		e.ends = e.e.t.TokenEnds(e.ends[:0], content)
+		e.place(content, lossless)
 		out.Planes = make(map[string][]byte, len(e.o.Planes))
 	}
 	for _, name := range e.o.Planes {
@@ -301,7 +304,7 @@ func (e *documentEncoder) encode(d *Document) (out Encoded, lost int) {
 		var plane []byte
 		switch name {
 		case PlaneLoss:
-			plane = LossPlane(d.Spans, e.ends)
+			plane = lossPlane(d.Spans, e.starts, e.ends)
 			outside[1] = plane[len(plane)-1]
 		case PlaneLabel:
 			class := byte(NoClass)
@@ -340,7 +343,21 @@ func (e *documentEncoder) tags(d *Document, content []int32) (plane []byte, lost
 		e.e.t.tagOpens(e.opens, content)
 		opens = e.opens
 	}
-	return BIOTags(d.Spans, e.ends, opens)
+	return bioTags(d.Spans, e.starts, e.ends, opens)
+}
+
+// place finds the bytes of the document that each token comes from: from the end of the one before, unless something is lost on the way to
+// the tokens.
+func (e *documentEncoder) place(content []int32, lossless bool) {
+	e.starts = nil
+	if lossless {
+		e.ends = e.e.t.TokenEnds(e.ends[:0], content)
+		return
+	}
+	e.starts, e.ends = make([]int, 0, len(content)), e.ends[:0]
+	for _, p := range e.e.places {
+		e.starts, e.ends = append(e.starts, p.start), append(e.ends, p.end)
+	}
 }
 
 // provenance describes the planes after a pass.
@@ -367,6 +384,11 @@ func (o *EncodeOptions) provenance(r *Reader) map[string]string {
 // EncodeDocument appends the tokens of a document. It is Encode, except that names of special tokens in what a template wrote
 // become those tokens; the same names in what an author wrote stay plain characters.
 func (e *Encoder) EncodeDocument(dst []int32, d *Document) []int32 {
+	e.begin(d.Text, false)
+	return e.encodeDocument(dst, d)
+}
+
+func (e *Encoder) encodeDocument(dst []int32, d *Document) []int32 {
 	at := 0
 	for _, s := range d.Spans {
 		if s.Kind != Markup {
@@ -377,13 +399,13 @@ func (e *Encoder) EncodeDocument(dst []int32, d *Document) []int32 {
 			if id < 0 {
 				break
 			}
-			dst = e.Encode(dst, d.Text[at:from+place])
-			dst = append(dst, id)
+			dst = e.encode(dst, at, from+place, false)
 			at = from + place + len(e.t.tokens[id])
+			dst = e.put(dst, id, from+place, at)
 			from = at
 		}
 	}
-	return e.Encode(dst, d.Text[at:])
+	return e.encode(dst, at, len(d.Text), false)
 }
 
 // firstSpecial finds the leftmost, then longest name of a special token; id is -1 when there is none.

@@ -24,7 +24,8 @@ func TagBegin(entityType int) byte { return byte(1 + 2*entityType) }
 // TagInside returns the tag of the further tokens of an entity.
 func TagInside(entityType int) byte { return byte(2 + 2*entityType) }
 
-// TokenEnds appends, for each token of a text, the byte of the text at which it ends. The ids must be those of the text.
+// TokenEnds appends, for each token of a text, the byte of the text at which it ends. The ids must be those of the text, and
+// the tokenizer Lossless.
 func (t *Tokenizer) TokenEnds(dst []int, ids []int32) []int {
 	at := 0
 	for _, id := range ids {
@@ -37,7 +38,10 @@ func (t *Tokenizer) TokenEnds(dst []int, ids []int32) []int {
 // LossPlane returns one byte for each token of a text, of which ends are the TokenEnds: 1 when at least one byte of the token
 // lies in an Answer, or when there is no Answer at all, otherwise 0. So a token that crosses the border between context and
 // answer is learned.
-func LossPlane(spans []LabelSpan, ends []int) []byte {
+func LossPlane(spans []LabelSpan, ends []int) []byte { return lossPlane(spans, nil, ends) }
+
+// lossPlane is LossPlane for tokens that need not follow each other; starts may be nil.
+func lossPlane(spans []LabelSpan, starts, ends []int) []byte {
 	plane := make([]byte, len(ends))
 	answers := false
 	i := 0
@@ -49,7 +53,7 @@ func LossPlane(spans []LabelSpan, ends []int) []byte {
 		for i < len(ends) && ends[i] <= s.Start {
 			i++
 		}
-		for ; i < len(ends) && tokenStart(ends, i) < s.End; i++ {
+		for ; i < len(ends) && tokenStart(starts, ends, i) < s.End; i++ {
 			plane[i] = 1
 		}
 	}
@@ -78,6 +82,11 @@ func (t *Tokenizer) tagOpens(opens []bool, ids []int32) {
 // TagNone and are passed over. A token that touches two entities belongs to the earlier one; lost counts the entities that
 // are left without any token.
 func BIOTags(spans []LabelSpan, ends []int, opens []bool) (plane []byte, lost int) {
+	return bioTags(spans, nil, ends, opens)
+}
+
+// bioTags is BIOTags for tokens that need not follow each other; starts may be nil.
+func bioTags(spans []LabelSpan, starts, ends []int, opens []bool) (plane []byte, lost int) {
 	plane = make([]byte, len(ends))
 	for i, o := range opens {
 		if !o {
@@ -93,7 +102,7 @@ func BIOTags(spans []LabelSpan, ends []int, opens []bool) (plane []byte, lost in
 			i++
 		}
 		tag := TagBegin(s.Type)
-		for ; i < len(ends) && tokenStart(ends, i) < s.End; i++ {
+		for ; i < len(ends) && tokenStart(starts, ends, i) < s.End; i++ {
 			if plane[i] != TagNone {
 				plane[i] = tag
 				tag = TagInside(s.Type)
@@ -106,8 +115,11 @@ func BIOTags(spans []LabelSpan, ends []int, opens []bool) (plane []byte, lost in
 	return plane, lost
 }
 
-func tokenStart(ends []int, i int) int {
-	if i == 0 {
+func tokenStart(starts, ends []int, i int) int {
+	switch {
+	case starts != nil:
+		return starts[i]
+	case i == 0:
 		return 0
 	}
 	return ends[i-1]

@@ -74,56 +74,56 @@ func (t *Tokenizer) Save(path string) (err error) {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// byteLevel is what ByteLevel components are written with; the pre-tokenizer heeds the first flag, the decoder none.
-const byteLevel = `{
-    "type": "ByteLevel",
-    "add_prefix_space": %t,
-    "trim_offsets": true,
-    "use_regex": true
-  }`
+// A jsonWriter writes JSON with the order of keys given and without escapes that HTML needs.
+type jsonWriter struct {
+	bytes.Buffer
+	err error
+}
+
+// marshal returns a value with its first line unindented.
+func (w *jsonWriter) marshal(value any, indent string) []byte {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent(indent, "  ")
+	w.err = errors.Join(w.err, enc.Encode(value))
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+}
+
+func (w *jsonWriter) quoted(s string) string { return string(w.marshal(s, "")) }
+
+func (w *jsonWriter) separate(i int) {
+	if i > 0 {
+		w.WriteByte(',')
+	}
+}
 
 // JSON returns the content of a tokenizer.json that the Hugging Face tokenizers library opens as it is. Equal tokenizers
 // give equal bytes.
 func (t *Tokenizer) JSON() ([]byte, error) {
-	var b bytes.Buffer
-	var failed error
-	quoted := func(s string) string {
-		var q bytes.Buffer
-		enc := json.NewEncoder(&q)
-		enc.SetEscapeHTML(false)
-		failed = errors.Join(failed, enc.Encode(s))
-		return string(bytes.TrimSuffix(q.Bytes(), []byte("\n")))
+	var w jsonWriter
+	part := func(key string, value any) {
+		fmt.Fprintf(&w, ",\n  \"%s\": %s", key, w.marshal(value, "  "))
 	}
-	separate := func(i int) {
-		if i > 0 {
-			b.WriteByte(',')
-		}
+	w.WriteString("{\n  \"version\": \"1.0\"")
+	part("truncation", t.spec.truncation)
+	part("padding", t.spec.padding)
+	w.WriteString(",\n  \"added_tokens\": [")
+	for i, a := range t.spec.added {
+		w.separate(i)
+		fmt.Fprintf(&w, "\n    {\"id\": %d, \"content\": %s, \"single_word\": %t, \"lstrip\": %t, \"rstrip\": %t, "+
+			"\"normalized\": %t, \"special\": %t}", a.ID, w.quoted(a.Content), a.SingleWord, a.LStrip, a.RStrip, a.Normalized, a.Special)
 	}
-	b.WriteString("{\n  \"version\": \"1.0\",\n  \"truncation\": null,\n  \"padding\": null,\n  \"added_tokens\": [")
-	for i, id := range t.Specials() {
-		separate(i)
-		fmt.Fprintf(&b, "\n    {\"id\": %d, \"content\": %s, \"single_word\": false, \"lstrip\": false, \"rstrip\": false, "+
-			"\"normalized\": false, \"special\": true}", id, quoted(t.Token(id)))
+	w.WriteString("\n  ]")
+	part("normalizer", t.spec.normalizer)
+	part("pre_tokenizer", t.spec.preTokenizer)
+	part("post_processor", t.spec.postProcessor)
+	part("decoder", t.spec.decoder)
+	w.WriteString(",\n  \"model\": ")
+	t.writeModel(&w)
+	w.WriteString("\n}\n")
+	if w.err == nil && w.Len() > maxTokenizerFile {
+		w.err = fmt.Errorf("%d bytes of JSON, more than the %d that are read back", w.Len(), maxTokenizerFile)
 	}
-	b.WriteString("\n  ],\n  \"normalizer\": null,\n  \"pre_tokenizer\": ")
-	fmt.Fprintf(&b, byteLevel, false)
-	b.WriteString(",\n  \"post_processor\": null,\n  \"decoder\": ")
-	fmt.Fprintf(&b, byteLevel, true)
-	b.WriteString(",\n  \"model\": {\n    \"type\": \"BPE\",\n    \"dropout\": null,\n    \"unk_token\": null,\n" +
-		"    \"continuing_subword_prefix\": null,\n    \"end_of_word_suffix\": null,\n    \"fuse_unk\": false,\n" +
-		"    \"byte_fallback\": false,\n    \"ignore_merges\": false,\n    \"vocab\": {")
-	for id := range t.tokens {
-		separate(id)
-		fmt.Fprintf(&b, "\n      %s: %d", quoted(t.Token(int32(id))), id)
-	}
-	b.WriteString("\n    },\n    \"merges\": [")
-	for i, m := range t.merges {
-		separate(i)
-		fmt.Fprintf(&b, "\n      [%s, %s]", quoted(t.Token(m.left)), quoted(t.Token(m.right)))
-	}
-	b.WriteString("\n    ]\n  }\n}\n")
-	if failed == nil && b.Len() > maxTokenizerFile {
-		failed = fmt.Errorf("%d bytes of JSON, more than the %d that are read back", b.Len(), maxTokenizerFile)
-	}
-	return b.Bytes(), failed
+	return w.Bytes(), w.err
 }

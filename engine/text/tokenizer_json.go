@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -13,10 +15,19 @@ import (
 // maxTokenizerFile is the largest tokenizer.json that is read.
 const maxTokenizerFile = 256 << 20
 
-// Parse reads a tokenizer.json of the Hugging Face tokenizers library, as far as it describes byte-level BPE with GPT-2's
-// pre-tokenizer: model BPE, pre_tokenizer ByteLevel without add_prefix_space, no normalizer, special added tokens. Decoder
-// and post_processor may be ByteLevel or null; neither has a say in ids, and Save writes ByteLevel and null. Everything
-// else is refused with the place in the file; nothing is ignored. Errors have the kind fault.Data.
+// Parse reads a tokenizer.json of the Hugging Face tokenizers library:
+//
+//	normalizer      Sequence, BertNormalizer, NFC, NFD, NFKC, NFKD, Lowercase, StripAccents, Strip, Replace, Prepend, Precompiled
+//	pre_tokenizer   Sequence, ByteLevel, Split, BertPreTokenizer, Whitespace, WhitespaceSplit, Digits, Punctuation, Metaspace
+//	model           BPE over bytes (where the last pre-tokenizer is ByteLevel) or characters, WordPiece, Unigram
+//	post_processor  Sequence, TemplateProcessing, BertProcessing, RobertaProcessing, ByteLevel
+//	decoder         Sequence, ByteLevel, WordPiece, Metaspace, ByteFallback, Fuse, Strip, Replace
+//
+// with added tokens, truncation and padding; each component but the model may be null. Everything else is refused with the
+// place in the file; nothing is ignored. Errors have the kind fault.Data.
+//
+// That library reads text, so it never sees what is not UTF-8. Here such a byte is a byte to byte-level BPE without a
+// normalizer; to every other pipeline it is the character U+FFFD.
 func Parse(data []byte) (*Tokenizer, error) {
 	t, err := parse(data)
 	if err != nil {
@@ -57,71 +68,148 @@ func invalidUTF8(b []byte) int {
 // A file is a tokenizer.json while it is read. Its parts may come in any order, so they are put together at the end.
 type file struct {
 	scanner
+	spec   pipeline
 	vocab  map[string]int32
 	merges [][2]string
 	added  []addedToken
 }
 
-type addedToken struct {
-	id   int32
-	name string
-}
+// members says what to do with the keys of an object: read the value into a pointer to a boolean, string or number (to a pointer
+// to one where null is allowed), or call a function that reads it.
+type members map[string]any
 
-// once calls object and refuses keys that come twice or that set, a list separated by spaces, does not have.
-func (f *file) once(set string, visit func(key string) error) (seen map[string]bool, err error) {
-	known, seen := strings.Fields(set), map[string]bool{}
-	err = f.object(func(key []byte) error {
+// record reads an object with these keys only, each at most once, of which some are required.
+func (f *file) record(into members, required ...string) error {
+	seen := map[string]bool{}
+	err := f.object(func(key []byte) error {
 		name := string(key)
 		if seen[name] {
 			return f.errorf("the key comes twice")
 		}
 		seen[name] = true
-		for _, k := range known {
-			if k == name {
-				return visit(name)
-			}
+		target, ok := into[name]
+		if !ok {
+			return f.errorf("unknown key; known here are %s", strings.Join(slices.Sorted(maps.Keys(into)), ", "))
 		}
-		return f.errorf("unknown key; known here are %s", strings.Join(known, ", "))
+		return f.value(target)
 	})
-	return seen, err
-}
-
-func (f *file) read() error {
-	seen, err := f.once("version truncation padding added_tokens normalizer pre_tokenizer post_processor decoder model",
-		func(key string) error {
-			switch key {
-			case "version":
-				return f.expect("1.0")
-			case "added_tokens":
-				return f.array(func(int) error { return f.readAdded() })
-			case "pre_tokenizer":
-				return f.readByteLevel(true)
-			case "decoder", "post_processor":
-				if f.null() {
-					return nil
-				}
-				return f.readByteLevel(false)
-			case "model":
-				return f.readModel()
-			}
-			if f.null() { // truncation, padding, normalizer
-				return nil
-			}
-			what := f.kind()
-			if kind := f.typeName(); kind != "" {
-				what = fmt.Sprintf("%q", kind)
-			}
-			return f.errorf("supported is null only, found %s", what)
-		})
 	if err != nil {
 		return err
 	}
-	for _, key := range []string{"pre_tokenizer", "model"} {
+	for _, key := range required {
 		if !seen[key] {
-			return fmt.Errorf("$.%s is missing", key)
+			return f.errorf("%s is missing", key)
 		}
 	}
+	return nil
+}
+
+// value reads a value into a target as members has it.
+func (f *file) value(target any) (err error) {
+	switch p := target.(type) {
+	case *bool:
+		*p, err = f.boolean()
+	case **bool:
+		if !f.null() {
+			*p = new(bool)
+			err = f.value(*p)
+		}
+	case *string:
+		var s []byte
+		s, _, err = f.text()
+		*p = string(s)
+	case **string:
+		if !f.null() {
+			*p = new(string)
+			err = f.value(*p)
+		}
+	case *int:
+		var n int64
+		if n, err = f.integer(); err == nil && (n < 0 || n > 1<<30) {
+			err = f.errorf("%d is not between 0 and %d", n, 1<<30)
+		}
+		*p = int(n)
+	case **int:
+		if !f.null() {
+			*p = new(int)
+			err = f.value(*p)
+		}
+	case *int32:
+		*p, err = f.readID()
+	case func() error:
+		err = p()
+	default:
+		err = f.errorf("no way to read %T", target)
+	}
+	return err
+}
+
+// component is record for an object with a type, which typeName has looked at.
+func (f *file) component(kind string, into members, required ...string) error {
+	into["type"] = func() error { return f.expect(kind) }
+	return f.record(into, required...)
+}
+
+// oneOf reads a string that must be one of a list.
+func (f *file) oneOf(into *string, choices []string) func() error {
+	return func() error {
+		err := f.value(into)
+		if err == nil && !slices.Contains(choices, *into) {
+			err = f.errorf("supported are %s, found %.100q", strings.Join(choices, ", "), *into)
+		}
+		return err
+	}
+}
+
+// unsupported reports a component that is none of the known ones.
+func (f *file) unsupported(known string) error {
+	found := f.kind()
+	if kind := f.typeName(); kind != "" {
+		found = fmt.Sprintf("%q", kind)
+	}
+	return f.errorf("supported are %s; found %s", known, found)
+}
+
+func (f *file) read() error {
+	s := &f.spec
+	err := f.record(members{
+		"version":        func() error { return f.expect("1.0") },
+		"truncation":     func() error { return f.readTruncation() },
+		"padding":        func() error { return f.readPadding() },
+		"added_tokens":   func() error { return f.array(func(int) error { return f.readAdded() }) },
+		"normalizer":     func() (err error) { s.normalizer, err = optional(f, f.readNormalizer); return err },
+		"pre_tokenizer":  func() (err error) { s.preTokenizer, err = optional(f, f.readPreTokenizer); return err },
+		"post_processor": func() (err error) { s.postProcessor, err = optional(f, f.readPostProcessor); return err },
+		"decoder":        func() (err error) { s.decoder, err = optional(f, f.readDecoder); return err },
+		"model":          f.readModel,
+	})
+	if err != nil {
+		return err
+	}
+	if s.model.kind == "" {
+		return errors.New("$.model is missing")
+	}
 	return f.end()
+}
+
+// optional reads null as the zero component.
+func optional[T any](f *file, read func() (T, error)) (component T, err error) {
+	if f.null() {
+		return component, nil
+	}
+	return read()
+}
+
+// list reads the components of a sequence.
+func list[T any](f *file, into *[]T, read func() (T, error)) func() error {
+	return func() error {
+		*into = []T{}
+		return f.array(func(int) error {
+			part, err := read()
+			*into = append(*into, part)
+			return err
+		})
+	}
 }
 
 // expect reads a string that must be the given one.
@@ -153,67 +241,6 @@ func (f *file) typeName() (name string) {
 	return name
 }
 
-// readByteLevel reads a ByteLevel component. Only the pre-tokenizer's flags have a say in the ids.
-func (f *file) readByteLevel(splits bool) error {
-	if f.peek() != '{' {
-		return f.errorf("supported is ByteLevel only, found %s", f.kind())
-	}
-	if kind := f.typeName(); kind != "ByteLevel" {
-		return f.errorf("supported is ByteLevel only, found %q", kind)
-	}
-	seen, err := f.once("type add_prefix_space trim_offsets use_regex", func(key string) error {
-		if key == "type" {
-			return f.expect("ByteLevel")
-		}
-		on, err := f.boolean()
-		switch {
-		case err != nil:
-			return err
-		case splits && key == "add_prefix_space" && on, splits && key == "use_regex" && !on:
-			return f.errorf("supported is %t only", !on)
-		}
-		return nil
-	})
-	if err == nil && splits && !seen["add_prefix_space"] {
-		err = f.errorf("add_prefix_space is missing; supported is false only")
-	}
-	return err
-}
-
-func (f *file) readAdded() error {
-	var token addedToken
-	seen, err := f.once("id content single_word lstrip rstrip normalized special", func(key string) error {
-		switch key {
-		case "id":
-			id, err := f.readID()
-			token.id = id
-			return err
-		case "content":
-			name, _, err := f.text()
-			token.name = string(name)
-			return err
-		}
-		on, err := f.boolean()
-		switch {
-		case err != nil || key == "normalized": // there is no normalizer to apply
-			return err
-		case on != (key == "special"):
-			return f.errorf("supported is %t only", !on)
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	for _, key := range []string{"id", "content", "special"} {
-		if !seen[key] {
-			return f.errorf("%s is missing", key)
-		}
-	}
-	f.added = append(f.added, token)
-	return nil
-}
-
 func (f *file) readID() (int32, error) {
 	id, err := f.integer()
 	if err == nil && (id < 0 || id >= MaxVocab) {
@@ -222,140 +249,112 @@ func (f *file) readID() (int32, error) {
 	return int32(id), err
 }
 
-func (f *file) readModel() error {
-	if kind := f.typeName(); kind != "BPE" && kind != "" { // files from before the library had several models have none
-		return f.errorf("supported is the type BPE only, found %q", kind)
-	}
-	seen, err := f.once("type dropout unk_token continuing_subword_prefix end_of_word_suffix fuse_unk byte_fallback ignore_merges vocab merges",
-		func(key string) error {
-			switch key {
-			case "type":
-				return f.expect("BPE")
-			case "vocab":
-				return f.readVocab()
-			case "merges":
-				return f.array(func(int) error { return f.readMerge() })
-			case "continuing_subword_prefix", "end_of_word_suffix":
-				if f.null() {
-					return nil
-				}
-				return f.expect("")
-			case "dropout":
-				if !f.null() {
-					return f.errorf("supported is null only, found %s", f.kind())
-				}
-				return nil
-			case "byte_fallback", "ignore_merges":
-				if on, err := f.boolean(); err != nil || on {
-					return f.errorf("supported is false only")
-				}
-				return nil
-			}
-			return f.skip() // unk_token and fuse_unk cannot matter where every byte has a token
-		})
-	if err != nil {
-		return err
-	}
-	for _, key := range []string{"vocab", "merges"} {
-		if !seen[key] {
-			return f.errorf("%s is missing", key)
-		}
-	}
-	return nil
-}
-
-func (f *file) readVocab() error {
-	return f.object(func(key []byte) error {
-		if _, taken := f.vocab[string(key)]; taken {
-			return f.errorf("the token comes twice")
-		}
-		if len(f.vocab) == MaxVocab {
-			return f.errorf("more than %d tokens", MaxVocab)
-		}
-		id, err := f.readID()
-		f.vocab[string(key)] = id
-		return err
-	})
-}
-
-// readMerge reads ["left", "right"], or the older form "left right".
-func (f *file) readMerge() error {
-	if len(f.merges) == maxMerges {
-		return f.errorf("more than %d merges", maxMerges)
-	}
-	var parts []string
-	if f.peek() == '[' {
-		err := f.array(func(int) error {
-			part, _, err := f.text()
-			parts = append(parts, string(part))
-			return err
-		})
-		if err != nil {
-			return err
-		}
-	} else {
-		both, _, err := f.text()
-		if err != nil {
-			return err
-		}
-		parts = strings.Split(string(both), " ")
-	}
-	if len(parts) != 2 {
-		return f.errorf("expected two tokens to merge, found %d", len(parts))
-	}
-	f.merges = append(f.merges, [2]string{parts[0], parts[1]})
-	return nil
-}
-
 // build puts the parts together; the number of ids is that of the names read, so a large id cannot cause an allocation.
 func (f *file) build() (*Tokenizer, error) {
-	names := make(map[string]bool, len(f.added))
-	for i, a := range f.added {
-		if names[a.name] {
-			return nil, fmt.Errorf("$.added_tokens[%d]: %q comes twice", i, a.name)
-		}
-		names[a.name] = true
-		if id, ok := f.vocab[a.name]; ok && id != a.id {
-			return nil, fmt.Errorf("$.added_tokens[%d]: %q has id %d here and %d in $.model.vocab", i, a.name, a.id, id)
-		}
-		f.vocab[a.name] = a.id
+	if err := checkAdded(f.added, f.vocab); err != nil {
+		return nil, err
 	}
-	if len(f.vocab) > MaxVocab {
-		return nil, fmt.Errorf("%d tokens, expected at most %d", len(f.vocab), MaxVocab)
+	s := &f.spec
+	s.added = f.added
+	ids := maps.Clone(f.vocab)
+	isSpecial := make(map[string]bool, len(f.added))
+	for _, a := range f.added {
+		ids[a.Content] = a.ID
+		isSpecial[a.Content] = a.Special
 	}
-	tokens, special := make([][]byte, len(f.vocab)), make([]bool, len(f.vocab))
-	for name, id := range f.vocab {
+	if len(ids) > MaxVocab {
+		return nil, fmt.Errorf("%d tokens, expected at most %d", len(ids), MaxVocab)
+	}
+	bytewise, err := s.bytewise()
+	if err != nil {
+		return nil, err
+	}
+	names, special := make([]string, len(ids)), make([]bool, len(ids))
+	taken := make([]bool, len(ids))
+	s.inVocab = make([]bool, len(ids))
+	for name, id := range ids {
 		switch {
-		case int(id) >= len(tokens):
+		case int(id) >= len(ids):
 			return nil, fmt.Errorf("$.model.vocab: %q has id %d, but there are only %d tokens; ids must be 0 to %d without holes",
-				clip(name), id, len(tokens), len(tokens)-1)
-		case tokens[id] != nil:
+				clip(name), id, len(ids), len(ids)-1)
+		case taken[id]:
 			return nil, fmt.Errorf("$.model.vocab: id %d belongs to two tokens, one is %q", id, clip(name))
 		}
-		special[id] = names[name]
-		if special[id] {
+		taken[id], names[id], special[id] = true, name, isSpecial[name]
+		_, s.inVocab[id] = f.vocab[name]
+	}
+	if s.postProcessor != nil {
+		if err := s.postProcessor.check(ids); err != nil {
+			return nil, fmt.Errorf("$.post_processor: %w", err)
+		}
+	}
+	tokens := make([][]byte, len(ids))
+	mark := s.mark()
+	for id, name := range names {
+		switch {
+		case special[id] || !s.inVocab[id]:
 			tokens[id] = []byte(name)
-			continue
+		case bytewise:
+			token, bad, ok := surfaceBytes(name)
+			if !ok {
+				return nil, fmt.Errorf("$.model.vocab: %q contains %q, which is not in the byte-level alphabet", clip(name), bad)
+			}
+			tokens[id] = token
+		case name == "":
+			return nil, fault.Data.Errorf("token %d is empty", id)
+		default:
+			tokens[id] = s.bytesOf(name, mark)
 		}
-		token, bad, ok := surfaceBytes(name)
-		if !ok {
-			return nil, fmt.Errorf("$.model.vocab: %q contains %q, which is not in the byte-level alphabet", clip(name), bad)
-		}
-		tokens[id] = token
+	}
+	if !bytewise {
+		s.model.merges = f.merges
+		return build(*s, tokens, special, names, nil)
 	}
 	merges := make([]merge, len(f.merges))
 	for rank, m := range f.merges {
-		var ids [3]int32
+		var made [3]int32
 		for i, name := range [...]string{m[0], m[1], m[0] + m[1]} {
-			id, ok := f.vocab[name]
+			id, ok := ids[name]
 			if !ok {
 				return nil, fmt.Errorf("$.model.merges[%d]: %q is not in $.model.vocab", rank, clip(name))
 			}
-			ids[i] = id
+			made[i] = id
 		}
-		merges[rank] = merge{ids[0], ids[1], ids[2]}
+		merges[rank] = merge{made[0], made[1], made[2]}
 	}
-	return newTokenizer(tokens, special, merges)
+	return build(*s, tokens, special, nil, merges)
+}
+
+// bytewise says whether the model works on bytes: its words come from ByteLevel, which must be the last of the pre-tokenizers.
+func (p *pipeline) bytewise() (bool, error) {
+	found := false
+	for _, part := range leaves(p.preTokenizer) {
+		if found {
+			return false, errors.New("$.pre_tokenizer: ByteLevel is supported as the last of a sequence only")
+		}
+		_, found = part.(*byteLevel)
+	}
+	switch {
+	case found && p.model.kind != "BPE":
+		return false, fmt.Errorf("$.pre_tokenizer: ByteLevel is supported with the model BPE only, found %s", p.model.kind)
+	case found && p.model.bpe.ByteFallback:
+		return false, errors.New("$.model.byte_fallback: supported is false only where the pre-tokenizer is ByteLevel")
+	}
+	return found, nil
+}
+
+// leaves lists the parts of nested sequences.
+func leaves(p preTokenizer) (all []preTokenizer) {
+	if sequence, ok := p.(*preTokenizerSequence); ok {
+		for _, part := range sequence.PreTokenizers {
+			all = append(all, leaves(part)...)
+		}
+		return all
+	}
+	if p == nil {
+		return nil
+	}
+	return []preTokenizer{p}
 }
 
 // clip shortens a name for a message.
