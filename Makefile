@@ -6,6 +6,13 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unve
 # cgo gives the C kernels and OpenBLAS; without a C compiler everything works too, slower.
 CC := $(shell $(GO) env CC)
 export CGO_ENABLED ?= $(shell command -v $(firstword $(CC)) >/dev/null 2>&1 && echo 1 || echo 0)
+# With cgo, CUDA is built in: it needs the project's own cuda.h and nothing of NVIDIA's, and the binary starts without a
+# driver. TAGS= builds without it. Setting CGO_CFLAGS replaces Go's own -O2 -g, so that these are named again.
+TAGS ?= $(if $(filter 1,$(CGO_ENABLED)),cuda)
+ifneq ($(strip $(TAGS)),)
+export GOFLAGS := $(strip $(GOFLAGS) -tags=$(TAGS))
+export CGO_CFLAGS := $(filter-out -I$(CURDIR)/cuda/abi,$(shell $(GO) env CGO_CFLAGS)) -I$(CURDIR)/cuda/abi
+endif
 
 .PHONY: help build demo test vet race bench clean
 
