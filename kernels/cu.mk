@@ -10,7 +10,7 @@ EMU_LIB := bin/libcuda-emu$(emu_variant).so
 EMU_TEST := $(EMU_OUT)/test
 
 # The engine and the driver are not instrumented, but told which sanitizer is there: fibers share their state on purpose.
-emu_flags := -std=c++17 -O2 -g -fPIC -fvisibility=hidden -Wall -Wextra -Wno-unused-function -Wno-unused-parameter -Icuda/abi -MMD -MP
+emu_flags := -std=c++17 -O2 -g -fPIC -fvisibility=hidden -Wall -Wextra -Wno-unused-function -Wno-unused-parameter -Icuda/abi -Ikernels -MMD -MP
 emu_tell := $(if $(findstring address,$(EMU_SAN)),-DEMU_ASAN) $(if $(findstring thread,$(EMU_SAN)),-DEMU_TSAN)
 emu_instrument := $(if $(EMU_SAN),-fsanitize=$(EMU_SAN) -fno-omit-frame-pointer)
 emu_link := $(if $(EMU_SAN),-fsanitize=$(EMU_SAN)) -lpthread

@@ -43,10 +43,10 @@ compile() { # OUT
 	local file name
 	for file in *.cu; do
 		name=${file%.cu}
-		# The comments name block labels and inline assembly; without them the files are smaller and differ less.
+		# Without comments and indents the files are a quarter smaller.
 		"$CLANG" -x cuda -std=c++17 --cuda-device-only --cuda-path=/nonexistent -nocudainc -nocudalib \
 			--cuda-gpu-arch=sm_80 --cuda-feature=+ptx78 -O3 -Wall -Werror -Wno-unused-function -S "$file" -o - |
-			sed -E 's|[[:space:]]*//.*$||; /^[[:space:]]*$/d; s/[[:space:]]+$//' >"$1/sm_80/$name.ptx"
+			sed -E 's|[[:space:]]*//.*$||; s/^[[:space:]]+//; /^$/d; s/[[:space:]]+$//' >"$1/sm_80/$name.ptx"
 	done
 }
 
