@@ -14,7 +14,7 @@ export GOFLAGS := $(strip $(GOFLAGS) -tags=$(TAGS))
 export CGO_CFLAGS := $(filter-out -I$(CURDIR)/cuda/abi,$(shell $(GO) env CGO_CFLAGS)) -I$(CURDIR)/cuda/abi
 endif
 
-.PHONY: help build demo test vet race bench clean
+.PHONY: help build demo test vet race bench bench-compare clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 15
@@ -39,6 +39,9 @@ race: ## run the tests of what is concurrent with the race detector
 
 bench: build ## measure this machine into bench/results
 	@bash bench/cpu.sh
+
+bench-compare: build ## measure training beside PyTorch (PALIMPSEST_PYTHON)
+	@bash bench/compare.sh
 
 clean: ## remove what make built: ./palimpsest and ./demo
 	rm -rf palimpsest demo

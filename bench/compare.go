@@ -39,14 +39,18 @@ type CompareOptions struct {
 type variant struct {
 	name, variant, headRows string
 	masked                  bool // for masked models alone: causal ones bear a loss on (nearly) all rows
+	small                   bool // left out of models above largeModel, unless it is named
 }
 
 var variants = []variant{
-	{"eager", "eager", "loss", false},
-	{"sdpa", "sdpa", "loss", false},
-	{"compile", "compile", "loss", false},
-	{"sdpa-all-rows", "sdpa", "all", true},
+	{"eager", "eager", "loss", false, true},
+	{"sdpa", "sdpa", "loss", false, false},
+	{"compile", "compile", "loss", false, false},
+	{"sdpa-all-rows", "sdpa", "all", true, false},
 }
+
+// largeModel is the number of parameters above which attention written out costs minutes and was never ahead of sdpa.
+const largeModel = 50e6
 
 // CompareVariants names the ways of running PyTorch: attention written out; scaled_dot_product_attention; that under
 // torch.compile; and, for masked models, with the head on all rows, as transformers runs it, where the others compute
@@ -82,6 +86,7 @@ type CompareSide struct {
 	Name       string  `json:"name"`
 	TokensPerS Spread  `json:"tokens_per_s"` // by turns
 	PeakMemory int64   `json:"peak_memory_bytes"`
+	Products   float64 `json:"product_flops_per_s"`          // of a 1024-cubed product in that process
 	Ratio      *Spread `json:"our_speed_over_its,omitempty"` // by rounds; above 1: we are faster
 	LossFirst  float64 `json:"loss_first"`
 	LossApart  float64 `json:"loss_apart"` // largest |difference| to ours over the first steps
@@ -135,9 +140,10 @@ func Compare(o CompareOptions) error {
 // A contestant is a side while its case runs.
 type contestant struct {
 	*child
-	losses  []float64
-	seconds []float64 // by round
-	peak    int64
+	products float64
+	losses   []float64
+	seconds  []float64 // by round
+	peak     int64
 }
 
 // step trains n steps and returns the seconds that they took, by the clock of the parent.
@@ -175,7 +181,9 @@ func (o *CompareOptions) compareCase(k CompareCase, weights string) (r CompareRe
 			return reply{}, err
 		}
 		sides = append(sides, &contestant{child: c})
-		return c.ask(request{Setup: &s})
+		r, err := c.ask(request{Setup: &s})
+		sides[len(sides)-1].products = r.ProductRate
+		return r, err
 	}
 	ours, err := join(oursName, o.ours(), s)
 	if err != nil {
@@ -186,7 +194,7 @@ func (o *CompareOptions) compareCase(k CompareCase, weights string) (r CompareRe
 		Case: k.Name, Objective: k.Objective, Precision: ours.Precision, Parameters: ours.Parameters, Layers: s.Layers, Width: s.Width, Vocab: s.Vocab, Length: k.Length,
 		Sequences: k.Sequences, LossRows: len(ours.Rows), Optimizer: s.Optimizer}
 	for _, v := range variants {
-		if v.masked && s.Causal || o.Variants != nil && !slices.Contains(o.Variants, v.name) {
+		if v.masked && s.Causal || o.Variants == nil && v.small && ours.Parameters > largeModel || o.Variants != nil && !slices.Contains(o.Variants, v.name) {
 			continue
 		}
 		if s.Variant, s.HeadRows = v.variant, v.headRows; s.Causal {
@@ -241,7 +249,7 @@ func warmUp(sides []*contestant, turn time.Duration) (steps int, err error) {
 }
 
 func (c *contestant) result(ours *contestant, tokens float64) CompareSide {
-	side := CompareSide{Name: c.name, PeakMemory: c.peak, LossFirst: c.losses[0]}
+	side := CompareSide{Name: c.name, PeakMemory: c.peak, Products: c.products, LossFirst: c.losses[0]}
 	var speeds, ratios []float64
 	for i, s := range c.seconds {
 		speeds, ratios = append(speeds, tokens/s), append(ratios, s/ours.seconds[i])

@@ -30,10 +30,10 @@ var compareSizes = []struct {
 	{"gpt2-tiny", "gpt2", 2, 192, 6, 4096, 2048, []int{128, 256, 512, 1024}},
 	{"gpt2-mini", "gpt2", 4, 256, 4, 8192, 2048, []int{128, 256, 512, 1024}},
 	{"gpt2-small", "gpt2", 6, 512, 8, 16384, 2048, []int{128, 256, 512, 1024}},
-	{"gpt2", "gpt2", 0, 0, 0, 50257, 1024, []int{128, 256, 512, 1024}},
+	{"gpt2", "gpt2", 0, 0, 0, 50257, 512, []int{128, 256, 512, 1024}},
 	{"bert-tiny", "bert-tiny", 0, 0, 0, 30522, 2048, []int{128, 256, 512}},
 	{"bert-small", "bert-small", 0, 0, 0, 30522, 2048, []int{128, 256, 512}},
-	{"bert-base", "bert-base", 0, 0, 0, 30522, 1024, []int{128, 256, 512}},
+	{"bert-base", "bert-base", 0, 0, 0, 30522, 512, []int{128, 256, 512}},
 }
 
 // CompareCases lists the cases whose names are given: a case (gpt2/512), a size (gpt2) or a length (/512); none: all.
@@ -43,7 +43,7 @@ func CompareCases(names []string) (cases []CompareCase, err error) {
 	for _, s := range compareSizes {
 		known = append(known, s.name)
 		for _, length := range s.lengths {
-			c := CompareCase{Name: fmt.Sprintf("%s/%d", s.name, length), Objective: "mlm", Vocab: s.vocab, Length: length, Sequences: s.tokens / length,
+			c := CompareCase{Name: fmt.Sprintf("%s/%d", s.name, length), Objective: "mlm", Vocab: s.vocab, Length: length, Sequences: max(1, s.tokens/length),
 				Model: model.Config{Preset: s.preset, Layers: s.layers, Width: s.width, Heads: s.heads}}
 			if s.preset == "gpt2" {
 				c.Objective = "clm"

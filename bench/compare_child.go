@@ -65,13 +65,14 @@ type reply struct {
 	Error   string `json:"error,omitempty"`
 	Missing string `json:"missing,omitempty"` // what has to be installed
 
-	Library    string    `json:"library,omitempty"` // to a setup
-	Device     string    `json:"device,omitempty"`
-	Products   string    `json:"products,omitempty"`
-	Precision  string    `json:"precision,omitempty"`
-	Parameters int64     `json:"parameters,omitempty"`
-	Losses     []float64 `json:"losses,omitempty"` // to steps: before each update
-	PeakMemory int64     `json:"peak_memory,omitempty"`
+	Library     string    `json:"library,omitempty"` // to a setup
+	Device      string    `json:"device,omitempty"`
+	Products    string    `json:"products,omitempty"`
+	Precision   string    `json:"precision,omitempty"`
+	Parameters  int64     `json:"parameters,omitempty"`
+	ProductRate float64   `json:"product_rate,omitempty"` // FLOP/s of a 1024-cubed product
+	Losses      []float64 `json:"losses,omitempty"`       // to steps: before each update
+	PeakMemory  int64     `json:"peak_memory,omitempty"`
 	batch
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 
+	"palimpsest/engine"
 	"palimpsest/engine/checkpoint"
 	"palimpsest/engine/fault"
 	"palimpsest/engine/model"
@@ -87,7 +88,8 @@ func newOurs(s *setup) (*ours, reply, error) {
 	info := b.Info()
 	t := p.Terms[0]
 	return o, reply{Library: "palimpsest", Device: info.Device, Products: info.Products, Precision: info.Compute.String(), Parameters: model.NumParams(c),
-		batch: batch{p.Tokens, t.Rows, t.Targets}}, nil
+		ProductRate: engine.ProductRate(b, 1024, 5),
+		batch:       batch{p.Tokens, t.Rows, t.Targets}}, nil
 }
 
 // writeWeights writes all parameters in float32 under their own names.

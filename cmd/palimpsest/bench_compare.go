@@ -25,7 +25,7 @@ func benchCompareCommand() *cli.Command {
 				"palimpsest bench compare --python venv/bin/python --out bench/results/compare"),
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "cases", Usage: "`LIST` of SIZE, SIZE/LENGTH or /LENGTH, with commas; without it all: --list shows them"},
-			&cli.StringFlag{Name: "variants", Usage: "`LIST` of " + strings.Join(bench.CompareVariants(), ", ") + "; without it all"},
+			&cli.StringFlag{Name: "variants", Usage: "`LIST` of " + strings.Join(bench.CompareVariants(), ", ") + "; without it all, but above 50 million parameters not eager"},
 			&cli.StringFlag{Name: "python", EnvVars: []string{bench.PythonVariable}, Value: "python3", Usage: "`FILE` of a Python interpreter that has torch"},
 			&cli.StringFlag{Name: "device", Value: "cpu", Usage: "cpu or cuda, for both sides"},
 			&cli.IntFlag{Name: "threads", Usage: "`NUMBER` of threads of each side; 0: all processors"},

@@ -30,6 +30,9 @@ func TestBenchRefusals(t *testing.T) {
 		{"bench data", "--data"},
 		{"bench data --data x --packing loose", "--packing"},
 		{"bench table", "results folder"},
+		{"bench compare --cases gpt3", "gpt2-tiny"},
+		{"bench compare --variants fast", "sdpa"},
+		{"bench compare --rounds 0", "--rounds"},
 	} {
 		refuses(t, int(fault.Usage), []string{x.says}, strings.Fields(x.args)...)
 	}
