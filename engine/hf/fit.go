@@ -25,6 +25,8 @@ func (f *family) gaps(c model.Config, x facts) (held model.Config, lost []string
 			continue
 		case k.Path == "head_activation" && c.Transform != held.Transform: // without a transform there is none
 			continue
+		case c.Positions != held.Positions && strings.HasPrefix(k.Path, "rope_"): // told with positions
+			continue
 		case k.Path == "rope_scaling" || k.Path == "attention": // sections, whose keys are told
 			continue
 		}
@@ -91,7 +93,7 @@ func choose(c model.Config, causal bool, x facts) (best *family, held model.Conf
 		if len(l) == 0 {
 			return f, h, nil
 		}
-		if n := common(c, h); n > most {
+		if n := common(c, h); n > most || n == most && len(l) < len(lost) {
 			best, held, lost, most = f, h, l, n
 		}
 	}

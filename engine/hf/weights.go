@@ -50,8 +50,8 @@ func (w *weights) info(name string) checkpoint.TensorInfo {
 }
 
 // openWeights opens model.safetensors, or the files that model.safetensors.index.json names.
-func openWeights(dir string) (w *weights, notes []string, err error) {
-	w = &weights{where: map[string]*checkpoint.Safetensors{}}
+func openWeights(dir string) (_ *weights, notes []string, err error) {
+	w := &weights{where: map[string]*checkpoint.Safetensors{}}
 	defer func() {
 		if err != nil {
 			w.close()
