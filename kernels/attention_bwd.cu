@@ -8,7 +8,7 @@
 // through shared memory.
 // Fused: mask, dropout (recomputed), exponential, scale, and the sum over the heads of a group.
 // Shapes: QKV, DQKV bf16 [rows,(H+2K)D]; Out, DOut bf16 [rows,HD]; LSE float32 [H,rows]. Tiles: 128 keys or queries for
-// D <= 64, else 64, against tiles of 64 that cp.async double-buffers. Heads are padded to 64 or 128 columns.
+// D <= 64, else 64, against tiles of 64 (32) that cp.async double-buffers. Heads are padded to 64 or 128 columns.
 // FLOPs a visible pair of query and key and head: 8D by keys, 6D by queries. Bytes: QKV, DOut and DQKV once; q and dO once
 // more for each tile of keys, k and v for each tile of queries (mostly from L2).
 // Source: FlashAttention-2, arXiv 2307.08691, its one pass with atomics split in two. Oracle: attention_ref.go.
@@ -16,7 +16,7 @@
 
 namespace attention {
 
-constexpr int STEP = 32; // queries (keys) that are computed at a time, half a tile
+constexpr int STEP = 32; // queries (keys) that are computed at a time
 
 // Gradients is what both kernels read: the arguments of a launch.
 struct Gradients {
@@ -84,13 +84,13 @@ CUK void drop_scores(float to[4], const float s[4], float scale, uint32_t mask, 
 	}
 }
 
-// load_stats starts the copy of the log-sum-exp and delta of 64 queries.
-CUK void load_stats(float *s, const float *lse, const float *delta, int row0, int hi)
+// load_stats starts the copy of the log-sum-exp and delta of QT queries.
+template <int QT> CUK void load_stats(float *s, const float *lse, const float *delta, int row0, int hi)
 {
-	if (threadIdx.x >= 128)
+	if (threadIdx.x >= 2 * QT)
 		return;
-	int row = row0 + (threadIdx.x & 63);
-	const float *from = threadIdx.x < 64 ? lse : delta;
+	int row = row0 + threadIdx.x % QT;
+	const float *from = threadIdx.x < QT ? lse : delta;
 	cp4(s + threadIdx.x, row < hi ? from + row : from, row < hi);
 }
 
@@ -99,7 +99,7 @@ CUK float negated(float lse) { return lse == -INFINITY ? -INFINITY : -lse * CUK_
 
 template <int W, bool DROP> CUK void by_keys(const Gradients &a, const Dropout &drop)
 {
-	constexpr int MT = 1, KT = W == 64 ? 128 : 64, THREADS = 2 * KT, QT = 64, LD = W + 8;
+	constexpr int MT = 1, KT = W == 64 ? 128 : 64, THREADS = 2 * KT, QT = W == 64 ? 64 : 32, LD = W + 8;
 	Smem sm;
 	bf16 *sk = sm.take<bf16>(KT * LD), *sv = sm.take<bf16>(KT * LD);
 	bf16 *queries = sm.take<bf16>(2 * QT * LD), *douts = sm.take<bf16>(2 * QT * LD);
@@ -126,7 +126,7 @@ template <int W, bool DROP> CUK void by_keys(const Gradients &a, const Dropout &
 	int head = kv * group, tile = 0;
 	load_rows<QT, W, THREADS>(queries, a.qkv + head * D, ld, qlo, qlo, qhi, D, in);
 	load_rows<QT, W, THREADS>(douts, a.dout + head * D, ldo, qlo, qlo, qhi, D, in);
-	load_stats(stats, a.lse + (long)head * a.rows, a.delta + (long)head * a.rows, qlo, qhi);
+	load_stats<QT>(stats, a.lse + (long)head * a.rows, a.delta + (long)head * a.rows, qlo, qhi);
 	cpcommit();
 
 	float dk[MT][W / 8][4] = {}, dv[MT][W / 8][4] = {};
@@ -146,7 +146,7 @@ template <int W, bool DROP> CUK void by_keys(const Gradients &a, const Dropout &
 			int next = qlo + tile * QT, other = QT * LD - at;
 			load_rows<QT, W, THREADS>(queries + other, a.qkv + head * D, ld, next, next, qhi, D, in);
 			load_rows<QT, W, THREADS>(douts + other, a.dout + head * D, ldo, next, next, qhi, D, in);
-			load_stats(stats + 2 * QT - (j & 1) * 2 * QT, a.lse + (long)head * a.rows, a.delta + (long)head * a.rows, next, qhi);
+			load_stats<QT>(stats + 2 * QT - (j & 1) * 2 * QT, a.lse + (long)head * a.rows, a.delta + (long)head * a.rows, next, qhi);
 			cpcommit();
 		}
 		ROLLED
@@ -251,7 +251,7 @@ template <int W, bool DROP> CUK void by_keys(const Gradients &a, const Dropout &
 
 template <int W, bool DROP> CUK void by_queries(const Gradients &a, const Dropout &drop)
 {
-	constexpr int MT = W == 64 ? 2 : 1, QT = 64 * MT, THREADS = 128, KT = 64, LD = W + 8;
+	constexpr int MT = W == 64 ? 2 : 1, QT = 64 * MT, THREADS = 128, KT = W == 64 ? 64 : 32, LD = W + 8;
 	Smem sm;
 	bf16 *sq = sm.take<bf16>(QT * LD), *so = sm.take<bf16>(QT * LD);
 	bf16 *keys = sm.take<bf16>(2 * KT * LD), *values = sm.take<bf16>(2 * KT * LD);
