@@ -70,8 +70,7 @@ func (g *gpu) start(about cuda.Info) error {
 		products = "cuBLASLt " + g.blaslt.Version()
 	} else {
 		g.blaslt = nil
-		products = fmt.Sprintf("built-in tensor-core kernels (%v; hint: install cuBLASLt, for example with pip install nvidia-cublas-cu12, "+
-			"or name its file in PALIMPSEST_CUBLASLT)", err)
+		products = fmt.Sprintf("built-in tensor-core kernels; %v", err)
 	}
 	g.info = Info{Name: "cuda", Threads: 1, Compute: BF16, Master: F32, Products: products,
 		Device: fmt.Sprintf("%s (%s, %.0f GiB, driver for CUDA %s)", about.Name, about.Capability(), float64(about.Memory)/(1<<30), about.DriverText()),
