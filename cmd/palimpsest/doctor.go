@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -27,24 +28,63 @@ func doctorCommand() *cli.Command {
 }
 
 type diagnosis struct {
-	Version     string   `json:"version"`
-	Go          string   `json:"go"`
-	System      string   `json:"system"`
-	Cgo         bool     `json:"cgo"`
-	CUDA        bool     `json:"cuda"`
-	Driver      string   `json:"nvidia_driver"` // "" where there is none
-	CPU         string   `json:"cpu"`
-	Features    []string `json:"cpu_features"`
-	Cores       int      `json:"cores"`
-	Memory      uint64   `json:"memory_bytes"`           // 0: not known
-	MemoryLimit uint64   `json:"memory_limit_bytes"`     // of the container; 0: none
-	Available   uint64   `json:"memory_available_bytes"` // 0: not known
-	Disk        uint64   `json:"disk_free_bytes"`
-	Device      string   `json:"device"`
-	Products    string   `json:"products"`
-	GFLOPS      float64  `json:"sgemm_gflops"`
-	Notes       []string `json:"notes"`
-	Hints       []string `json:"hints"`
+	Version     string       `json:"version"`
+	Go          string       `json:"go"`
+	System      string       `json:"system"`
+	Cgo         bool         `json:"cgo"`
+	CUDA        bool         `json:"cuda"`
+	Driver      string       `json:"nvidia_driver"` // "" where there is none
+	CPU         string       `json:"cpu"`
+	Features    []string     `json:"cpu_features"`
+	Cores       int          `json:"cores"`
+	Memory      uint64       `json:"memory_bytes"`           // 0: not known
+	MemoryLimit uint64       `json:"memory_limit_bytes"`     // of the container; 0: none
+	Available   uint64       `json:"memory_available_bytes"` // 0: not known
+	Disk        uint64       `json:"disk_free_bytes"`
+	Device      string       `json:"device"`
+	Products    string       `json:"products"`
+	GPU         gpuDiagnosis `json:"gpu"`
+	GFLOPS      float64      `json:"sgemm_gflops"`
+	Notes       []string     `json:"notes"`
+	Hints       []string     `json:"hints"`
+}
+
+// gpuDiagnosis is what the driver and the libraries of NVIDIA say.
+type gpuDiagnosis struct {
+	Library         string      `json:"driver_library"` // "" where none could be opened
+	Driver          string      `json:"driver_cuda"`    // CUDA version that the driver serves
+	Reason          string      `json:"reason"`         // why there is no device; "" when there is one
+	Devices         []gpuDevice `json:"devices"`
+	CuBLASLt        string      `json:"cublaslt"` // file, "" when there is none
+	CuBLASLtVersion string      `json:"cublaslt_version"`
+	CuBLASLtReason  string      `json:"cublaslt_reason"`
+}
+
+type gpuDevice struct {
+	Ordinal       int          `json:"ordinal"`
+	Name          string       `json:"name"`
+	Capability    string       `json:"capability"`
+	SMs           int          `json:"sms"`
+	Memory        uint64       `json:"memory_bytes"`
+	L2            uint64       `json:"l2_bytes"`
+	Shared        uint64       `json:"shared_optin_bytes"`
+	PCI           string       `json:"pci"`
+	Driver        string       `json:"driver_cuda"`
+	DriverRelease string       `json:"driver_release"`
+	Kernels       []gpuKernels `json:"kernels"`
+	Reason        string       `json:"reason"` // why it cannot be used; "" when it can
+	NVML          string       `json:"nvml"`   // why the figures below are not known; "" when they are
+	ClockMHz      int          `json:"clock_mhz"`
+	PowerW        float64      `json:"power_w"`
+	PowerLimitW   float64      `json:"power_limit_w"`
+	Temperature   int          `json:"temperature_c"`
+	Throttle      []string     `json:"throttle"`
+}
+
+// gpuKernels are the families of kernels that this build has code of for an architecture that a device runs.
+type gpuKernels struct {
+	Target   string   `json:"target"`
+	Families []string `json:"families"`
 }
 
 func doctor(c *cli.Context) error {
@@ -52,8 +92,8 @@ func doctor(c *cli.Context) error {
 		return err
 	}
 	d := diagnosis{
-		Version: c.App.Version, Go: runtime.Version(), System: runtime.GOOS + "/" + runtime.GOARCH, Cgo: builtWithCgo,
-		Driver: nvidiaDriver(), CPU: "not known", Features: []string{}, Cores: runtime.GOMAXPROCS(0), Notes: []string{}, Hints: []string{},
+		Version: c.App.Version, Go: runtime.Version(), System: runtime.GOOS + "/" + runtime.GOARCH, Cgo: builtWithCgo, CUDA: builtWithCUDA,
+		GPU: diagnoseGPU(), Driver: nvidiaDriver(), CPU: "not known", Features: []string{}, Cores: runtime.GOMAXPROCS(0), Notes: []string{}, Hints: []string{},
 	}
 	if info, err := os.ReadFile("/proc/cpuinfo"); err == nil {
 		d.CPU, d.Features = parseCPU(string(info))
@@ -85,12 +125,17 @@ func (d diagnosis) print(w io.Writer) {
 		fmt.Fprintf(w, "%-10s %s\n", name, fmt.Sprintf(format, args...))
 	}
 	line("version", "%s, %s, %s", d.Version, d.Go, d.System)
-	line("build", "%s; this build has no CUDA support: it trains on the CPU, and --device cuda is an error", map[bool]string{
-		true: "with cgo (C kernels)", false: "without cgo (Go kernels, slower; OpenBLAS cannot be opened)"}[d.Cgo])
-	if d.Driver != "" {
-		line("driver", "%s; it is not used", d.Driver)
+	build := map[bool]string{true: "with cgo (C kernels)", false: "without cgo (Go kernels, slower; OpenBLAS cannot be opened)"}[d.Cgo]
+	if d.CUDA {
+		line("build", "%s, with CUDA", build)
+		d.GPU.print(line)
 	} else {
-		line("driver", "no NVIDIA driver found")
+		line("build", "%s; this build has no CUDA support: it trains on the CPU, and --device cuda is an error", build)
+		if d.Driver != "" {
+			line("driver", "%s; it is not used", d.Driver)
+		} else {
+			line("driver", "no NVIDIA driver found")
+		}
 	}
 	line("cpu", "%s, %d threads", d.CPU, d.Cores)
 	line("features", "%s", strings.Join(d.Features, " "))
@@ -116,8 +161,45 @@ func (d diagnosis) print(w io.Writer) {
 	}
 }
 
+// print tells of the driver, the devices and cuBLASLt, a line each.
+func (g gpuDiagnosis) print(line func(name, format string, args ...any)) {
+	if g.Library != "" {
+		line("driver", "%s, for CUDA %s", g.Library, cmp.Or(g.Driver, "not known"))
+	}
+	if g.Reason != "" {
+		line("gpu", "%s", g.Reason)
+	}
+	for _, d := range g.Devices {
+		name := fmt.Sprintf("gpu %d", d.Ordinal)
+		if d.Name != "" {
+			line(name, "%s (%s, %d SMs, %s, L2 %s, %s of shared memory a block), PCI %s", d.Name, d.Capability, d.SMs, size(d.Memory), size(d.L2),
+				size(d.Shared), cmp.Or(d.PCI, "not known"))
+		}
+		if d.Reason != "" {
+			line(name, "cannot be used: %s", d.Reason)
+		}
+		for _, k := range d.Kernels {
+			line(name, "kernels for %s: %s", k.Target, strings.Join(k.Families, " "))
+		}
+		if d.NVML != "" {
+			line(name, "clocks and power are not known: %s", d.NVML)
+		} else if d.Name != "" {
+			line(name, "driver %s; now %d MHz, %.0f of %.0f W, %d degrees C; slowed by: %s", d.DriverRelease, d.ClockMHz, d.PowerW, d.PowerLimitW, d.Temperature,
+				cmp.Or(strings.Join(d.Throttle, ", "), "nothing"))
+		}
+	}
+	if g.CuBLASLt != "" {
+		line("cublaslt", "%s, %s", g.CuBLASLtVersion, g.CuBLASLt)
+	} else {
+		line("cublaslt", "none: %s", g.CuBLASLtReason)
+	}
+}
+
 // hints are what would make it better, a line to type each.
 func hints(d diagnosis) (list []string) {
+	if d.Driver != "" && !d.CUDA {
+		list = append(list, "an NVIDIA driver is installed, and this build cannot use it: make build (with a C compiler: sudo apt-get install gcc libc6-dev)")
+	}
 	if !d.Cgo {
 		list = append(list, "build with a C compiler for faster kernels: sudo apt-get install gcc libc6-dev && CGO_ENABLED=1 make build")
 	} else if !strings.Contains(strings.ToLower(d.Products), "openblas") || strings.Contains(d.Products, "not found") {

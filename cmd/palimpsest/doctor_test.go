@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -12,11 +13,17 @@ func TestDoctor(t *testing.T) {
 	if err := json.Unmarshal([]byte(must(t, "doctor", "--json")), &d); err != nil {
 		t.Fatal(err)
 	}
-	if d.Version == "" || d.Cores < 1 || d.Products == "" || !(d.GFLOPS > 0) || d.Cgo != builtWithCgo || d.CUDA {
+	if d.Version == "" || d.Cores < 1 || d.Products == "" || !(d.GFLOPS > 0) || d.Cgo != builtWithCgo || d.CUDA != builtWithCUDA {
 		t.Errorf("%+v", d)
 	}
+	if len(d.GPU.Devices) == 0 && d.GPU.Reason == "" {
+		t.Errorf("no device and no reason: %+v", d.GPU)
+	}
 	text := must(t, "doctor")
-	for _, part := range []string{"no CUDA support", "memory", "disk", "GFLOP/s", "hint"} {
+	if strings.Contains(text, "no CUDA support") == builtWithCUDA {
+		t.Errorf("doctor on CUDA: %s", text)
+	}
+	for _, part := range []string{"memory", "disk", "GFLOP/s", "hint"} {
 		if !strings.Contains(text, part) {
 			t.Errorf("doctor does not speak of %q: %s", part, text)
 		}
@@ -34,6 +41,22 @@ func TestDoctorReadsTheSystem(t *testing.T) {
 	total, available := parseMemory("MemTotal:       16 kB\nMemFree: x kB\nMemAvailable:    8 kB\n")
 	if total != 16<<10 || available != 8<<10 {
 		t.Errorf("%d %d", total, available)
+	}
+}
+
+func TestDoctorDescribesDevices(t *testing.T) {
+	var page strings.Builder
+	line := func(name, format string, args ...any) { fmt.Fprintf(&page, name+" "+format+"\n", args...) }
+	gpuDiagnosis{Library: "/lib/libcuda.so.1", Driver: "12.8", CuBLASLtReason: "not found", Devices: []gpuDevice{
+		{Name: "A", Capability: "sm_90", SMs: 132, Memory: 1 << 37, Kernels: []gpuKernels{{"sm_80", []string{"norm", "rope"}}, {"sm_90a", []string{"gemm"}}},
+			ClockMHz: 1980, PowerW: 90, PowerLimitW: 700, Throttle: []string{"idle"}},
+		{Ordinal: 1, Reason: "busy", NVML: "absent"},
+	}}.print(line)
+	for _, want := range []string{"driver /lib/libcuda.so.1, for CUDA 12.8", "gpu 0 A (sm_90, 132 SMs, 128.0 GiB", "gpu 0 kernels for sm_80: norm rope",
+		"kernels for sm_90a: gemm", "now 1980 MHz, 90 of 700 W", "slowed by: idle", "gpu 1 cannot be used: busy", "not known: absent", "cublaslt none: not found"} {
+		if !strings.Contains(page.String(), want) {
+			t.Errorf("%q is missing from\n%s", want, page.String())
+		}
 	}
 }
 
