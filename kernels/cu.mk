@@ -10,12 +10,14 @@ EMU_LIB := bin/libcuda-emu$(emu_variant).so
 EMU_TEST := $(EMU_OUT)/test
 
 # The engine and the driver are not instrumented, but told which sanitizer is there: fibers share their state on purpose.
-emu_flags := -std=c++17 -O2 -g -fPIC -fvisibility=hidden -Wall -Wextra -Wno-unused-function -Wno-unused-parameter -Icuda/abi -Ikernels -MMD -MP
+# For this processor, but without fusing products and sums by itself, so that every processor gives the same bits.
+emu_native := $(if $(filter x86_64,$(shell uname -m)),-march=native -ffp-contract=off)
+emu_flags := -std=c++17 -O2 $(emu_native) -g -fPIC -fvisibility=hidden -Wall -Wextra -Wno-unused-function -Wno-unused-parameter -Icuda/abi -Ikernels -MMD -MP
 emu_tell := $(if $(findstring address,$(EMU_SAN)),-DEMU_ASAN) $(if $(findstring thread,$(EMU_SAN)),-DEMU_TSAN)
 emu_instrument := $(if $(EMU_SAN),-fsanitize=$(EMU_SAN) -fno-omit-frame-pointer)
 emu_link := $(if $(EMU_SAN),-fsanitize=$(EMU_SAN)) -lpthread
 
-emu_engine := engine launch collectives fiber_switch memory selftest
+emu_engine := engine launch collectives shared memory fiber_switch selftest
 emu_driver := driver driver_memory driver_queue driver_modules
 emu_kernels := $(patsubst kernels/%.cu,%,$(wildcard kernels/*.cu))
 emu_objects := $(addprefix $(EMU_OUT)/,$(addsuffix .o,$(emu_engine) $(emu_driver))) $(emu_kernels:%=$(EMU_OUT)/unit_%.o)
@@ -35,7 +37,7 @@ $(EMU_OUT)/record: $(filter-out $(EMU_OUT)/driver%,$(emu_objects)) $(EMU_OUT)/re
 	@$(CXX) -o $@ $^ $(emu_link)
 
 $(EMU_OUT)/memory.o: kernels/emu/memory.cpp | $(EMU_OUT)
-	@$(CXX) $(emu_flags) $(emu_tell) $(emu_instrument) -c $< -o $@
+	@$(CXX) $(emu_flags) -fno-builtin $(emu_tell) $(emu_instrument) -c $< -o $@
 
 $(EMU_OUT)/unit_test.o: kernels/emu/unit.cpp kernels/emu/test_kernels.cu | $(EMU_OUT)
 	@$(CXX) $(emu_flags) $(emu_tell) $(emu_instrument) -DKERNELS='"test_kernels.cu"' -c $< -o $@
@@ -64,5 +66,23 @@ ptx-gate:
 selftest: $(EMU_OUT)/record ## record the emulation's self-test for GPUs
 	@$(EMU_OUT)/record > kernels/testdata/selftest.json
 
-test-kernels: $(EMU_TEST)
-	@$(EMU_TEST)
+# Faults that the sanitizer in use must report: 8 and 9 write outside of shared and global memory, 12 and 13 race.
+emu_planted := $(if $(findstring address,$(EMU_SAN)),8 9) $(if $(findstring thread,$(EMU_SAN)),12 13)
+
+test-kernels: $(EMU_TEST) ## the kernels' emulation by itself; SAN=address,undefined or SAN=thread under sanitizers
+	@ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 $(EMU_TEST)
+	@for n in $(emu_planted); do \
+		if ASAN_OPTIONS=detect_leaks=0 $(EMU_TEST) plant $$n >$(EMU_OUT)/plant.txt 2>&1; then \
+			echo "$(EMU_SAN) does not report planted fault $$n"; exit 1; \
+		elif ! grep -q 'test_kernels.cu:' $(EMU_OUT)/plant.txt; then \
+			cat $(EMU_OUT)/plant.txt; exit 1; \
+		fi; done
+
+EMULATED ?= ./cuda/... ./kernels/... ./engine/... ./cmd/...
+emu_preload := $(if $(findstring address,$(EMU_SAN)),-exec "env LD_PRELOAD=$(shell $(CC) -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0")
+
+# TSan does not know Go's threads: under it the kernels run without Go.
+test-emulated: test-kernels $(EMU_LIB) ## the CUDA engine's tests on the emulated driver
+	@$(if $(findstring thread,$(EMU_SAN)),echo "under TSan the kernels run without Go",\
+		CGO_ENABLED=1 CGO_CFLAGS="-O2 -g -I$(CURDIR)/cuda/abi" PALIMPSEST_LIBCUDA=$(CURDIR)/$(EMU_LIB) \
+		$(GO) test -count=1 -tags cuda -run Emulated $(emu_preload) $(EMULATED))

@@ -16,7 +16,12 @@ namespace driver {
 
 namespace {
 
-constexpr size_t RANGE = (size_t)1 << 40, PAGE = 4096, GAP = 16 * PAGE, ALIGN = 256;
+#if defined(EMU_TSAN) // whose shadow memory leaves less room
+constexpr size_t RANGE = (size_t)1 << 36;
+#else
+constexpr size_t RANGE = (size_t)1 << 40;
+#endif
+constexpr size_t PAGE = 4096, GAP = 16 * PAGE, ALIGN = 256;
 constexpr unsigned char MARK = 0xa5;
 
 Address range_begin, next_free;

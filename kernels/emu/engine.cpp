@@ -104,7 +104,7 @@ static void fiber_main()
 {
 	Worker *w = here;
 #if defined(EMU_ASAN)
-	__sanitizer_finish_switch_fiber(nullptr, &came_from->bottom, &came_from->size);
+	__sanitizer_finish_switch_fiber(nullptr, (const void **)&came_from->bottom, &came_from->size);
 #endif
 	for (;;) {
 		Member *m = self();
@@ -183,7 +183,7 @@ void barrier(const char *file, int line)
 	if (w->at_barrier == 0) {
 		w->barrier_file = file;
 		w->barrier_line = line;
-	} else if (w->barrier_line != line || strcmp(w->barrier_file, file)) {
+	} else if (w->barrier_line != line || (w->barrier_file != file && strcmp(w->barrier_file, file))) {
 		fail("divergent barrier: %s:%d here, while %u threads wait at %s:%d", file, line, w->at_barrier, w->barrier_file,
 			w->barrier_line);
 	}
@@ -268,6 +268,11 @@ void Worker::start(const Kernel *k, dim3 grid, dim3 size, unsigned shared_bytes,
 		warp.resize(warps);
 	}
 #if defined(EMU_TSAN)
+	pieces.reserve(64);
+	for (Member &m : members)
+		m.copies.reserve(1024);
+#endif
+#if defined(EMU_TSAN)
 	home.tsan = __tsan_get_current_fiber();
 #endif
 }
@@ -315,6 +320,8 @@ void Worker::run_block(unsigned x, unsigned y, unsigned z, unsigned nth)
 	open_arena();
 #if defined(EMU_TSAN) // threads of different blocks are unordered, unless they share a fiber: it is another each time
 	unsigned turn = nth * 37 % threads;
+	while (fibers.size() < threads) // memory that one fiber allocates and another frees would be reported
+		grow(this);
 	idle.clear();
 	for (size_t i = 0; i < fibers.size(); i++)
 		idle.push_back(fibers[(i + turn) % fibers.size()].get());

@@ -61,7 +61,7 @@ inline void swap(Fiber *from, Fiber *to)
 #endif
 	emu_switch(&from->sp, to->sp);
 #if defined(EMU_ASAN)
-	__sanitizer_finish_switch_fiber(from->fake, &came_from->bottom, &came_from->size);
+	__sanitizer_finish_switch_fiber(from->fake, (const void **)&came_from->bottom, &came_from->size);
 #endif
 }
 

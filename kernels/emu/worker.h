@@ -15,9 +15,8 @@ struct Worker;
 // Copy is a cp.async that its thread has not yet waited for.
 struct Copy {
 	void *to; // null: already done
-	const void *from;
+	const void *from; // null: zeros
 	unsigned bytes, group;
-	bool zero;
 };
 
 // Member is the engine's part of a thread.
