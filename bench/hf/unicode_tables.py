@@ -2,8 +2,10 @@
 marks and control characters. Its tables are of older versions of Unicode than Go's, so they are asked, character by
 character. Usage: python bench/hf/unicode_tables.py > engine/text/unicode_tables.go && gofmt -w engine/text/unicode_tables.go
 """
+import unicodedata
+
 import tokenizers
-from tokenizers import normalizers, pre_tokenizers
+from tokenizers import Regex, normalizers, pre_tokenizers
 
 CHARACTERS = [c for c in range(0x110000) if not 0xD800 <= c < 0xE000]
 
@@ -17,6 +19,13 @@ def bert(**on):
     return normalizers.BertNormalizer(**(flags | on))
 
 
+def matched_by(regex, *known):
+    """Characters that a class of the library's regular expressions has, without those of Python's older Unicode."""
+    split = pre_tokenizers.Split(Regex(regex), "isolated")
+    return [c for c in CHARACTERS if unicodedata.category(chr(c)) not in known
+            and len(split.pre_tokenize_str("\x01" + chr(c) + "\x01")) == 3]
+
+
 punctuation = pre_tokenizers.Punctuation()
 TABLES = [
     ("hfPunctuation", "ASCII symbols and categories P*",
@@ -25,6 +34,12 @@ TABLES = [
      removed_by(bert(clean_text=True))),
     ("hfNonspacing", "category Mn, as BertNormalizer strips accents", removed_by(bert(strip_accents=True))),
     ("hfMark", "categories M*, as the normalizer StripAccents does", removed_by(normalizers.StripAccents())),
+    ("recentLetter", f"letters in its regular expressions that Unicode {unicodedata.unidata_version} had not",
+     matched_by(r"\p{L}", "Lu", "Ll", "Lt", "Lm", "Lo")),
+    ("recentUpper", "of these, upper and title case", matched_by(r"[\p{Lu}\p{Lt}]", "Lu", "Lt")),
+    ("recentLower", "of these, lower case", matched_by(r"\p{Ll}", "Ll")),
+    ("recentNumber", "numbers likewise", matched_by(r"\p{N}", "Nd", "Nl", "No")),
+    ("recentMark", "marks likewise", matched_by(r"\p{M}", "Mn", "Mc", "Me")),
 ]
 
 

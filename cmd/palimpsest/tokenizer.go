@@ -18,7 +18,7 @@ import (
 func tokenizerCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "tokenizer",
-		Usage: "train a tokenizer, or look at one",
+		Usage: "train a tokenizer, look at one, or encode with it",
 		Subcommands: []*cli.Command{
 			{
 				Name:      "train",
@@ -47,6 +47,7 @@ func tokenizerCommand() *cli.Command {
 				},
 				Action: inspectTokenizer,
 			},
+			tokenizerEncodeCommand(),
 		},
 	}
 }
@@ -128,6 +129,7 @@ type tokenView struct {
 
 type tokenizerView struct {
 	File     string      `json:"file"`
+	Kind     string      `json:"kind"`
 	Hash     string      `json:"hash"`
 	Vocab    int         `json:"vocab"`
 	Merges   int         `json:"merges"`
@@ -150,7 +152,7 @@ func inspectTokenizer(c *cli.Context) error {
 		return err
 	}
 	view := tokenizerView{
-		File: file, Hash: t.Hash(), Vocab: t.Vocab(), Merges: t.Merges(), BOS: t.BOS, EOS: t.EOS, Pad: t.Pad, Mask: t.Mask,
+		File: file, Kind: t.Kind(), Hash: t.Hash(), Vocab: t.Vocab(), Merges: t.Merges(), BOS: t.BOS, EOS: t.EOS, Pad: t.Pad, Mask: t.Mask,
 		Specials: []tokenView{}, Longest: longestTokens(t, c.Int("longest")),
 	}
 	for _, id := range t.Specials() {
@@ -166,7 +168,7 @@ func inspectTokenizer(c *cli.Context) error {
 		}
 	}
 	return show(c, view, func(w io.Writer) {
-		fmt.Fprintf(w, "%s: byte-level BPE, %s ids, %s merges, hash %s\n", file, count(view.Vocab), count(view.Merges), view.Hash)
+		fmt.Fprintf(w, "%s: %s, %s ids, %s merges, hash %s\n", file, view.Kind, count(view.Vocab), count(view.Merges), view.Hash)
 		for _, s := range view.Specials {
 			fmt.Fprintf(w, "special %6d  %s%s\n", s.ID, s.Token, roles(t, s.ID))
 		}

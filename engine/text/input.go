@@ -30,9 +30,17 @@ type InputOptions struct {
 // texts become those tokens, so the texts must be trusted (see EncodeSpecials). It fails, with a fault.Data, when truncation
 // cannot shorten a pair as it is asked to.
 func (t *Tokenizer) EncodeInput(first, second []byte, o InputOptions) (Encoding, error) {
-	parts := []Encoding{t.encoding(first, 0)}
+	e := t.encoders.Get().(*Encoder)
+	defer t.encoders.Put(e)
+	return e.EncodeInput(first, second, o)
+}
+
+// EncodeInput is Tokenizer.EncodeInput with this Encoder's cache.
+func (e *Encoder) EncodeInput(first, second []byte, o InputOptions) (Encoding, error) {
+	t := e.t
+	parts := []Encoding{e.encoding(first, 0)}
 	if second != nil {
-		parts = append(parts, t.encoding(second, 1))
+		parts = append(parts, e.encoding(second, 1))
 	}
 	var overflow []Encoding
 	if o.Truncate && t.spec.truncation != nil {
@@ -53,12 +61,10 @@ func (t *Tokenizer) postProcess(parts []Encoding, o InputOptions) Encoding {
 		parts = t.spec.postProcessor.process(t, parts, o.Specials)
 	}
 	var whole Encoding
-	for _, p := range parts {
-		whole.IDs = append(whole.IDs, p.IDs...)
-		whole.TypeIDs = append(whole.TypeIDs, p.TypeIDs...)
-		whole.Offsets = append(whole.Offsets, p.Offsets...)
-		whole.Special = append(whole.Special, p.Special...)
-		whole.Attention = append(whole.Attention, p.Attention...)
+	if len(parts) == 1 {
+		whole = parts[0]
+	} else {
+		whole = joined(parts)
 	}
 	if o.Pad && t.spec.padding != nil {
 		t.spec.padding.pad(&whole)
@@ -66,11 +72,23 @@ func (t *Tokenizer) postProcess(parts []Encoding, o InputOptions) Encoding {
 	return whole
 }
 
+func joined(parts []Encoding) (whole Encoding) {
+	for _, p := range parts {
+		whole.IDs = append(whole.IDs, p.IDs...)
+		whole.TypeIDs = append(whole.TypeIDs, p.TypeIDs...)
+		whole.Offsets = append(whole.Offsets, p.Offsets...)
+		whole.Special = append(whole.Special, p.Special...)
+		whole.Attention = append(whole.Attention, p.Attention...)
+	}
+	return whole
+}
+
 // encoding encodes one text without post-processing.
-func (t *Tokenizer) encoding(text []byte, kind int32) Encoding {
-	ids, spans := t.EncodeSpecialsOffsets(text)
+func (e *Encoder) encoding(text []byte, kind int32) Encoding {
+	e.begin(text, true)
+	ids := e.encode(nil, 0, len(text), true)
 	n := len(ids)
-	return Encoding{IDs: ids, Offsets: spans, TypeIDs: slices.Repeat([]int32{kind}, n), Special: make([]bool, n),
+	return Encoding{IDs: ids, Offsets: e.spans(), TypeIDs: slices.Repeat([]int32{kind}, n), Special: make([]bool, n),
 		Attention: slices.Repeat([]bool{true}, n)}
 }
 
@@ -218,13 +236,9 @@ func (p *padding) pad(e *Encoding) {
 	}
 	fill := specialEncoding(int32(p.PadTypeID), slices.Repeat([]int32{p.PadID}, n)...)
 	fill.Attention = make([]bool, n)
-	parts := []Encoding{*e, fill}
 	if p.Direction == "Left" {
-		slices.Reverse(parts)
+		*e = joined([]Encoding{fill, *e})
+	} else {
+		*e = joined([]Encoding{*e, fill})
 	}
-	e.IDs = slices.Concat(parts[0].IDs, parts[1].IDs)
-	e.TypeIDs = slices.Concat(parts[0].TypeIDs, parts[1].TypeIDs)
-	e.Offsets = slices.Concat(parts[0].Offsets, parts[1].Offsets)
-	e.Special = slices.Concat(parts[0].Special, parts[1].Special)
-	e.Attention = slices.Concat(parts[0].Attention, parts[1].Attention)
 }

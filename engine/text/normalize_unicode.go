@@ -2,6 +2,7 @@ package text
 
 import (
 	"slices"
+	"unicode"
 	"unicode/utf8"
 
 	"golang.org/x/text/unicode/norm"
@@ -50,11 +51,18 @@ func (f unicodeForm) rewrite(dst *view, src view) {
 
 // normal returns the normal form of a segment with tags.
 func (f unicodeForm) normal(runes []taggedRune, text []byte) []taggedRune {
+	var hangul [9]byte
 	pending := 0 // start of the marks that are to be put in order
 	for i := 0; i < len(text); {
 		p := f.decomposed.Properties(text[i:])
 		size := max(1, p.Size())
 		parts := p.Decomposition()
+		switch r, _ := utf8.DecodeRune(text[i:]); {
+		case hangulFirst <= r && r <= hangulLast:
+			parts = jamo(hangul[:0], r)
+		case parts != nil && unicode.Is(kept, r):
+			parts = nil
+		}
 		if parts == nil {
 			parts = text[i : i+size]
 		}
@@ -78,6 +86,29 @@ func (f unicodeForm) normal(runes []taggedRune, text []byte) []taggedRune {
 		return composed(runes)
 	}
 	return runes
+}
+
+// Hangul syllables are decomposed by arithmetic (The Unicode Standard, section 3.12).
+const (
+	hangulFirst, hangulLast       = 0xAC00, 0xD7A3
+	firstL, firstV, beforeT       = 0x1100, 0x1161, 0x11A7
+	trailing, vowelsTimesTrailing = 28, 588
+)
+
+// kept has the characters that Hugging Face's tokenizers, whose tables are of an older Unicode, does not decompose.
+var kept = &unicode.RangeTable{
+	R16: []unicode.Range16{{0x32FF, 0x32FF, 1}, {0xA7F2, 0xA7F4, 1}, {0xAB69, 0xAB69, 1}},
+	R32: []unicode.Range32{{0x10781, 0x107BA, 1}, {0x11938, 0x11938, 1}, {0x1E030, 0x1E06D, 1}, {0x1F16C, 0x1F16C, 1}, {0x1FBF0, 0x1FBF9, 1}},
+}
+
+func jamo(dst []byte, r rune) []byte {
+	i := r - hangulFirst
+	dst = utf8.AppendRune(dst, firstL+i/vowelsTimesTrailing)
+	dst = utf8.AppendRune(dst, firstV+i%vowelsTimesTrailing/trailing)
+	if t := i % trailing; t > 0 {
+		dst = utf8.AppendRune(dst, beforeT+t)
+	}
+	return dst
 }
 
 func inOrder(marks []taggedRune) {

@@ -64,8 +64,8 @@ func (e *Encoding) trim(t *Tokenizer, prefix bool) {
 		leading, trailing := t.blanks(id)
 		s := &e.Offsets[i]
 		if leading > 0 {
-			if prefix && (i == 0 || s.Start == 0) {
-				leading--
+			if prefix && leading == 1 && (i == 0 || s.Start == 0) {
+				leading = 0
 			}
 			s.Start = min(s.Start+leading, s.End)
 		}

@@ -22,6 +22,10 @@ var asciiClass = func() (table [utf8.RuneSelf]class) {
 	return table
 }()
 
+// firstRecent is the first character that the tables of recent characters can have: Go's Unicode may be older than that of
+// the library whose tokens are to be the same.
+const firstRecent = 0x870
+
 func classOf(r rune) class {
 	switch {
 	case unicode.IsLetter(r):
@@ -30,6 +34,12 @@ func classOf(r rune) class {
 		return number
 	case unicode.IsSpace(r):
 		return space
+	case r < firstRecent:
+		return other
+	case unicode.Is(recentLetter, r):
+		return letter
+	case unicode.Is(recentNumber, r):
+		return number
 	}
 	return other
 }

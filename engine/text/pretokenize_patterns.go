@@ -170,15 +170,17 @@ func o200kSets(r rune) int {
 			return 0
 		}
 		return mayPrecede
-	case unicode.Is(unicode.Ll, r):
+	case unicode.Is(unicode.Ll, r) || unicode.Is(recentLower, r):
 		return endsWord
-	case unicode.Is(unicode.Lu, r) || unicode.Is(unicode.Lt, r):
+	case unicode.Is(unicode.Lu, r) || unicode.Is(unicode.Lt, r) || unicode.Is(recentUpper, r):
 		return startsWord
-	case unicode.IsLetter(r):
-		return startsWord | endsWord
-	case unicode.IsMark(r):
+	case unicode.IsMark(r) || unicode.Is(recentMark, r):
 		return startsWord | endsWord | mayPrecede
-	case unicode.IsNumber(r):
+	}
+	switch classOf(r) {
+	case letter:
+		return startsWord | endsWord
+	case number:
 		return 0
 	}
 	return mayPrecede

@@ -291,7 +291,8 @@ func (p *plainPreTokenizer) steps() []splitStep {
 
 // wordRune is \w of UTS #18: alphabetic, marks, decimal digits, connectors and the two joiners.
 func wordRune(r rune) bool {
-	return unicode.In(r, unicode.L, unicode.Nl, unicode.Other_Alphabetic, unicode.M, unicode.Nd, unicode.Pc) || r == '\u200c' || r == '\u200d'
+	return unicode.In(r, unicode.L, unicode.Nl, unicode.Other_Alphabetic, unicode.M, unicode.Nd, unicode.Pc) || r == '\u200c' || r == '\u200d' ||
+		r >= firstRecent && unicode.In(r, recentLetter, recentMark)
 }
 
 type digitsPreTokenizer struct {

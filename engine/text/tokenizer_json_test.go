@@ -131,11 +131,11 @@ func TestParseRefuses(t *testing.T) {
 		"no merges":         {func(_, m object) { delete(m, "merges") }, "merges is missing"},
 		"regular expression": {root("pre_tokenizer", object{"type": "Split", "pattern": object{"Regex": "(a+)+"}}),
 			`$.pre_tokenizer (byte`},
-		"no prefix space":   {root("pre_tokenizer", object{"type": "ByteLevel"}), "add_prefix_space is missing"},
-		"post_processor":    {root("post_processor", object{"type": "TemplateProcessing"}), `single is missing`},
-		"decoder":           {root("decoder", object{"type": "WordPiece"}), `$.decoder (byte`},
-		"unknown decoder":   {root("decoder", object{"type": "CTC"}), `found "CTC"`},
-		"model type":        {model("type", "WordLevel"), `found "WordLevel"`},
+		"no prefix space": {root("pre_tokenizer", object{"type": "ByteLevel"}), "add_prefix_space is missing"},
+		"post_processor":  {root("post_processor", object{"type": "TemplateProcessing"}), `single is missing`},
+		"decoder":         {root("decoder", object{"type": "WordPiece"}), `$.decoder (byte`},
+		"unknown decoder": {root("decoder", object{"type": "CTC"}), `found "CTC"`},
+		"model type":      {model("type", "WordLevel"), `found "WordLevel"`},
 		"bytes not last": {root("pre_tokenizer", object{"type": "Sequence", "pretokenizers": []any{
 			object{"type": "ByteLevel", "add_prefix_space": false}, object{"type": "Whitespace"}}}), "last of a sequence"},
 		"type is no string": {model("type", 5), "$.model.type"},
@@ -163,9 +163,9 @@ func TestParseRefuses(t *testing.T) {
 			delete(m["vocab"].(object), "</s>")
 			r["added_tokens"] = []any{object{"id": 258, "content": "</", "special": true}}
 		}, "special token"},
-		"no special":  {added(object{"id": 258, "content": "</s>"}), "special is missing"},
-		"not a flag":  {added(object{"id": 258, "content": "</s>", "special": true, "lstrip": 1}), "lstrip"},
-		"two ids":     {added(object{"id": 259, "content": "</s>", "special": true}), "has id 259 here and 258 in"},
+		"no special": {added(object{"id": 258, "content": "</s>"}), "special is missing"},
+		"not a flag": {added(object{"id": 258, "content": "</s>", "special": true, "lstrip": 1}), "lstrip"},
+		"two ids":    {added(object{"id": 259, "content": "</s>", "special": true}), "has id 259 here and 258 in"},
 	} {
 		_, err := Parse(plain(t, c.edit))
 		if !strings.Contains(fmt.Sprint(err), c.want) {
