@@ -85,4 +85,4 @@ emu_preload := $(if $(findstring address,$(EMU_SAN)),-exec "env LD_PRELOAD=$(she
 test-emulated: test-kernels $(EMU_LIB) ## the CUDA engine's tests on the emulated driver
 	@$(if $(findstring thread,$(EMU_SAN)),echo "under TSan the kernels run without Go",\
 		CGO_ENABLED=1 CGO_CFLAGS="-O2 -g -I$(CURDIR)/cuda/abi" PALIMPSEST_LIBCUDA=$(CURDIR)/$(EMU_LIB) \
-		$(GO) test -count=1 -tags cuda -run Emulated $(emu_preload) $(EMULATED))
+		$(GO) test -count=1 -tags cuda,emulated -run Emulated $(emu_preload) $(EMULATED))
