@@ -197,12 +197,13 @@ func BlasltVersion(v int) string { return fmt.Sprintf("%d.%d.%d", v/10000, v/100
 // Path is the library that was opened.
 func (p *Products) Path() string { return p.path }
 
-// Close gives the library back; the device must still be open. Nothing may be queued afterwards.
+// Close gives the library back; the device must still be open. Nothing may be queued afterwards. It returns the device's
+// failure, if it has one.
 func (p *Products) Close() error {
-	if err := p.device.Sync(); err != nil {
-		return err
-	}
-	return p.device.queue.do(func() error {
+	err := p.device.Sync()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return first(err, p.device.queue.do(func() error {
 		for _, plan := range p.plans {
 			if plan.c != nil {
 				C.product_destroy(plan.c)
@@ -211,7 +212,7 @@ func (p *Products) Close() error {
 		C.blaslt_close(p.lt)
 		p.plans = nil
 		return nil
-	})
+	}))
 }
 
 // failure makes an Error of a status of cuBLASLt; nil for 0.

@@ -92,7 +92,7 @@ func (Engine) WorksWith(order tensor.DataOrder) bool {
 func (d *Device) NewDense(t tensor.Dtype, shape ...int) (dense *tensor.Dense, err error) {
 	bytes := int(t.Size())
 	for _, n := range shape {
-		bytes *= n
+		bytes *= max(n, 0)
 	}
 	at, err := d.Alloc(bytes)
 	if err != nil {
@@ -110,7 +110,10 @@ func (d *Device) DenseAt(at Address, t tensor.Dtype, shape ...int) (dense *tenso
 	}()
 	bytes := t.Size()
 	for _, n := range shape {
-		bytes *= uintptr(n)
+		bytes *= uintptr(max(n, 0))
+	}
+	if at == 0 || bytes == 0 {
+		return nil, fmt.Errorf("cuda: tensor of %v and shape %v at 0x%x: it needs elements and an address", t, shape, uint64(at))
 	}
 	return tensor.New(tensor.Of(t), tensor.WithShape(shape...), tensor.WithEngine(d.Engine()), tensor.FromMemory(uintptr(at), bytes)), nil
 }
