@@ -85,7 +85,7 @@ func adoptModel(c *Config) (note string, err error) {
 	}
 	from, err := findCheckpoint(c.Train.Init)
 	if err != nil {
-		return "", fmt.Errorf("train.init: %w", err)
+		return "", fmt.Errorf("train.init: %w; hint: a run that has begun is resumed without it by --config RUN/config.yaml", err)
 	}
 	theirs, err := readConfig(from)
 	if err != nil {
