@@ -29,6 +29,35 @@ LEAF(gemm,
 #include "vec.h"
 #include "micro.h"
 
+#if LANES == 16
+// pack_rows is pack for MICRO_ROWS rows of A that lie along k, 16 of k at a time: pairs of rows are interleaved, then the
+// three vectors of pairs. It returns how far it came; rows from m on are zeros.
+INLINE int KERNEL(pack_rows)(float *to, const float *from, size_t ld, int k, int m)
+{
+	const __m512i ab[3] = {_mm512_setr_epi64(0, 8, 0, 1, 9, 0, 2, 10), _mm512_setr_epi64(0, 3, 11, 0, 4, 12, 0, 5),
+		_mm512_setr_epi64(13, 0, 6, 14, 0, 7, 15, 0)};
+	const __m512i abc[3] = {_mm512_setr_epi64(0, 1, 8, 3, 4, 9, 6, 7), _mm512_setr_epi64(10, 1, 2, 11, 4, 5, 12, 7),
+		_mm512_setr_epi64(0, 13, 2, 3, 14, 5, 6, 15)};
+	int p = 0;
+	for (; p + LANES <= k; p += LANES) {
+		vec r[MICRO_ROWS];
+		for (int i = 0; i < MICRO_ROWS; i++)
+			r[i] = i < m ? KERNEL(load)(from + i * ld + p) : (vec){0};
+		for (int half = 0; half < 2; half++) {
+			__m512d pair[3];
+			for (int i = 0; i < 3; i++)
+				pair[i] = (__m512d)(half ? KERNEL(merge_upper)(r[2 * i], r[2 * i + 1]) : KERNEL(merge_lower)(r[2 * i], r[2 * i + 1]));
+			for (int o = 0; o < 3; o++) {
+				__m512d both = _mm512_permutex2var_pd(pair[0], ab[o], pair[1]);
+				both = _mm512_permutex2var_pd(both, abc[o], pair[2]);
+				KERNEL(store)(to + (size_t)p * MICRO_ROWS + (half * 3 + o) * LANES, (vec)both);
+			}
+		}
+	}
+	return p;
+}
+#endif
+
 // pack copies rows [0,k) and columns [0,n) of a matrix with the given strides into panels of width columns, zero-padded.
 // One of the strides is 1.
 INLINE void KERNEL(pack)(float *to, const float *from, size_t row, size_t column, int k, int n, int width)
@@ -38,6 +67,13 @@ INLINE void KERNEL(pack)(float *to, const float *from, size_t row, size_t column
 		if (m < width)
 			memset(to, 0, (size_t)k * width * sizeof *to);
 		if (column == 1) {
+			if (width == MICRO_ROWS && n - j >= 4 * width) { // four panels, which share cache lines of from
+				for (; p < k; p++)
+					for (int u = 0; u < 4; u++)
+						memcpy(to + ((size_t)u * k + p) * width, from + p * row + u * width, (size_t)width * sizeof *to);
+				j += 3 * width, to += (size_t)3 * k * width, from += 3 * width;
+				continue;
+			}
 			if (m == width) // a constant length, which becomes a few moves
 				for (; p < k; p++)
 					memcpy(to + (size_t)p * width, from + p * row, (size_t)width * sizeof *to);
@@ -45,12 +81,16 @@ INLINE void KERNEL(pack)(float *to, const float *from, size_t row, size_t column
 				memcpy(to + (size_t)p * width, from + p * row, (size_t)m * sizeof *to);
 			continue;
 		}
+#if LANES == 16
+		if (row == 1 && width == MICRO_ROWS)
+			p = KERNEL(pack_rows)(to, from, column, k, m);
+#endif
 		if (whole)
 			for (; p + LANES <= k; p += LANES)
 				for (int c = 0; c < whole; c += LANES)
 					KERNEL(transpose_square)(to + (size_t)p * width + c, (size_t)width, from + p + c * column, column);
 		for (int c = 0; c < m; c++)
-			for (int q = c < whole ? p : 0; q < k; q++)
+			for (int q = c < whole || whole == 0 ? p : 0; q < k; q++)
 				to[(size_t)q * width + c] = from[q * row + c * column];
 	}
 }
