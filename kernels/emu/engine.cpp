@@ -248,9 +248,23 @@ void syncwarp(unsigned mask, const char *file, int line)
 
 // --- blocks
 
+// renew_fibers makes every fiber begin anew.
+void Worker::renew_fibers()
+{
+	idle.clear();
+	for (size_t i = 0; i < fibers.size(); i++) {
+		prepare(fibers[i].get(), (unsigned)i, fiber_main);
+		idle.push_back(fibers[i].get());
+	}
+}
+
 void Worker::start(const Kernel *k, dim3 grid, dim3 size, unsigned shared_bytes, void *const *a, const Options &o)
 {
 	here = this;
+	if (!pthread_equal(owner, pthread_self())) {
+		renew_fibers(); // a compiler may keep the address of a thread-local variable across a switch
+		owner = pthread_self();
+	}
 	options = o;
 	kernel = k;
 	arguments = a;
@@ -280,13 +294,8 @@ void Worker::start(const Kernel *k, dim3 grid, dim3 size, unsigned shared_bytes,
 void Worker::finish()
 {
 	EMU_ACQUIRE(&end);
-	if (failed) { // fibers were left in the middle: all begin anew
-		idle.clear();
-		for (size_t i = 0; i < fibers.size(); i++) {
-			prepare(fibers[i].get(), (unsigned)i, fiber_main);
-			idle.push_back(fibers[i].get());
-		}
-	}
+	if (failed)
+		renew_fibers(); // some were left in the middle
 	current = nullptr;
 	here = nullptr;
 }

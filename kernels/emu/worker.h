@@ -1,5 +1,7 @@
 // One OS thread that runs blocks: its threads, fibers, queue, barrier, warps and shared memory. Known to the engine alone.
 #pragma once
+#include <pthread.h>
+
 #include <atomic>
 #include <memory>
 #include <vector>
@@ -62,6 +64,7 @@ struct Worker {
 	Result result;
 
 	Fiber home; // the stack of the OS thread
+	pthread_t owner; // the OS thread of the last launch
 	std::vector<std::unique_ptr<Fiber>> fibers;
 	std::vector<Fiber *> idle;
 	std::vector<Member> members;
@@ -82,6 +85,7 @@ struct Worker {
 	void start(const Kernel *k, dim3 grid, dim3 size, unsigned shared_bytes, void *const *a, const Options &o);
 	void run_block(unsigned x, unsigned y, unsigned z, unsigned nth);
 	void finish();
+	void renew_fibers();
 
 	void push(Member *m);
 	Member *pop();
