@@ -130,6 +130,6 @@ func names(t *Tokenizer, ids []int32) []string {
 func equal[T comparable](t *testing.T, what string, got, want []T) {
 	t.Helper()
 	if !slices.Equal(got, want) {
-		t.Errorf("%s: got %s, want %s", what, fmt.Sprintf("%.2000v", got), fmt.Sprintf("%.2000v", want))
+		t.Errorf("%s: got %.2000s, want %.2000s", what, fmt.Sprint(got), fmt.Sprint(want))
 	}
 }

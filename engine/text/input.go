@@ -1,8 +1,11 @@
 package text
 
 import (
+	"bytes"
 	"encoding/json"
 	"slices"
+	"unicode"
+	"unicode/utf8"
 
 	"palimpsest/engine/fault"
 )
@@ -17,6 +20,9 @@ type Encoding struct {
 	Attention []bool  // false for padding
 	// Overflow has what truncation left of a single text, in parts that overlap by the stride.
 	Overflow []Encoding
+
+	// taken counts the white space that an added token took before and behind it; nil when none took any.
+	taken [][2]int
 }
 
 // InputOptions say how to make an input of text.
@@ -88,15 +94,36 @@ func (e *Encoder) encoding(text []byte, kind int32) Encoding {
 	e.begin(text, true)
 	ids := e.encode(nil, 0, len(text), true)
 	n := len(ids)
-	return Encoding{IDs: ids, Offsets: e.spans(), TypeIDs: slices.Repeat([]int32{kind}, n), Special: make([]bool, n),
+	return Encoding{taken: e.taken(ids), IDs: ids, Offsets: e.spans(), TypeIDs: slices.Repeat([]int32{kind}, n), Special: make([]bool, n),
 		Attention: slices.Repeat([]bool{true}, n)}
+}
+
+// taken finds white space in the places of added tokens.
+func (e *Encoder) taken(ids []int32) (taken [][2]int) {
+	for i, id := range ids {
+		if a := e.t.added.byID[id]; a == nil || !a.LStrip && !a.RStrip {
+			continue
+		}
+		text := e.source[e.places[i].start:e.places[i].end]
+		leading := text[:len(text)-len(bytes.TrimLeftFunc(text, unicode.IsSpace))]
+		trailing := text[len(bytes.TrimRightFunc(text, unicode.IsSpace)):]
+		if taken == nil {
+			taken = make([][2]int, len(ids))
+		}
+		taken[i] = [2]int{utf8.RuneCount(leading), utf8.RuneCount(trailing)}
+	}
+	return taken
 }
 
 func (e *Encoding) setType(kind int32) { e.TypeIDs = slices.Repeat([]int32{kind}, len(e.IDs)) }
 
 // part returns tokens [from, to).
 func (e *Encoding) part(from, to int) Encoding {
-	return Encoding{IDs: slices.Clone(e.IDs[from:to]), TypeIDs: slices.Clone(e.TypeIDs[from:to]), Offsets: slices.Clone(e.Offsets[from:to]),
+	taken := e.taken
+	if taken != nil {
+		taken = taken[from:to]
+	}
+	return Encoding{taken: taken, IDs: slices.Clone(e.IDs[from:to]), TypeIDs: slices.Clone(e.TypeIDs[from:to]), Offsets: slices.Clone(e.Offsets[from:to]),
 		Special: slices.Clone(e.Special[from:to]), Attention: slices.Clone(e.Attention[from:to])}
 }
 

@@ -62,6 +62,10 @@ func (b *byteLevel) process(t *Tokenizer, parts []Encoding, _ bool) []Encoding {
 func (e *Encoding) trim(t *Tokenizer, prefix bool) {
 	for i, id := range e.IDs {
 		leading, trailing := t.blanks(id)
+		if e.taken != nil {
+			leading += e.taken[i][0]
+			trailing += e.taken[i][1]
+		}
 		s := &e.Offsets[i]
 		if leading > 0 {
 			if prefix && leading == 1 && (i == 0 || s.Start == 0) {

@@ -244,6 +244,12 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Add(data)
 	f.Add(plain(f, nil))
+	for _, kind := range recordedKinds(f) {
+		f.Add([]byte(kind.Tokenizer))
+	}
+	f.Add([]byte(`{"version":"1.0","normalizer":{"type":"Replace","pattern":{"Regex":" {2,}"},"content":"▁"},"pre_tokenizer":{"type":"Metaspace",` +
+		`"replacement":"▁","add_prefix_space":true},"decoder":{"type":"Sequence","decoders":[{"type":"Fuse"},{"type":"Strip","content":" ","start":1,` +
+		`"stop":0}]},"model":{"type":"WordPiece","unk_token":"a","continuing_subword_prefix":"##","max_input_chars_per_word":3,"vocab":{"a":0,"##b":1}}}`))
 	f.Add([]byte(`{"version":"1.0","model":{"type":"BPE","vocab":{"a":2147483648},"merges":["a b"]}}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		tok, err := Parse(data)
@@ -261,8 +267,14 @@ func FuzzParse(f *testing.F) {
 		if err != nil || again.Hash() != tok.Hash() {
 			t.Errorf("written and read again: %v", err)
 		}
-		if text := []byte(sample); !slices.Equal(tok.Decode(tok.Encode(nil, text)), text) {
+		text := []byte(sample)
+		ids, spans := tok.EncodeOffsets(text)
+		if decoded := tok.Decode(ids); tok.Lossless() && !slices.Equal(decoded, text) {
 			t.Error("lost text")
+		}
+		input, err := tok.EncodeInput(text, text, InputOptions{Specials: true, Truncate: true})
+		if err != nil && fault.Of(err) != fault.Data || len(input.IDs) != len(input.Offsets) || len(ids) != len(spans) {
+			t.Errorf("%d ids, %d spans, input %d, %d, %v", len(ids), len(spans), len(input.IDs), len(input.Offsets), err)
 		}
 	})
 }

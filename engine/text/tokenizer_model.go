@@ -3,6 +3,7 @@ package text
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -126,13 +127,21 @@ func (t *Tokenizer) makeModel(merges []merge) (err error) {
 		}
 		return err
 	}
+	// The model makes no special token of text, whatever a normalizer turned it into; it may only fall back to the unknown one.
 	vocab := make(map[string]int32, len(t.names))
+	pieces := slices.Clone(t.names)
 	for id, name := range t.names {
-		if t.spec.inVocab[id] {
+		switch {
+		case t.special[id]:
+			pieces[id] = fmt.Sprintf("\xff%d", id) // no part of UTF-8, which is all that a model sees
+		case t.spec.inVocab[id]:
 			vocab[name] = int32(id)
 		}
 	}
 	unk := func(name string) (int32, error) {
+		if id, ok := t.specials[name]; ok && t.spec.inVocab[id] {
+			return id, nil
+		}
 		if id, ok := vocab[name]; ok {
 			return id, nil
 		}
@@ -145,8 +154,7 @@ func (t *Tokenizer) makeModel(merges []merge) (err error) {
 		}
 		t.model = newWordPiece(vocab, m.prefix(), t.Unk, m.wordPiece.MaxInputCharsPerWord)
 	case "Unigram":
-		pieces := t.names[:len(m.scores)]
-		u, err := newUnigram(pieces, m.scores, int(m.unigram.UnkID), m.unigram.ByteFallback)
+		u, err := newUnigram(pieces[:len(m.scores)], m.scores, int(m.unigram.UnkID), m.unigram.ByteFallback)
 		if err != nil {
 			return err
 		}
