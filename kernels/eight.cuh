@@ -93,3 +93,26 @@ CUK void round8(Eight &e) { e = unpack8(pack8(e)); }
 
 // eights returns how many of them a row of C elements takes.
 CUK int eights(int C) { return (C + 7) / 8; }
+
+// Rows that one warp or one block does, each of its blockDim.x threads with every blockDim.x-th eight.
+//
+// chunks calls f(k, c) for the eights c of a row that are this thread's. With HOLD of them at most k counts them, so that
+// registers may hold them; HOLD 0 is for rows of any width, which are read from memory again.
+template <int HOLD, class F> CUK void chunks(int count, F f)
+{
+	if (HOLD > 0) {
+		UNROLL
+		for (int k = 0; k < HOLD; k++) {
+			int c = threadIdx.x + k * blockDim.x;
+			if (c < count)
+				f(k, c);
+		}
+	} else {
+		for (int c = threadIdx.x; c < count; c += blockDim.x)
+			f(0, c);
+	}
+}
+
+// row_sum adds over the threads of a row, row_max takes the largest; scratch is 32 floats of shared memory.
+CUK float row_sum(float v, float *scratch AT) { return blockDim.x == 32 ? wsum(v HERE) : bsum(v, scratch HERE); }
+CUK float row_max(float v, float *scratch AT) { return blockDim.x == 32 ? wmax(v HERE) : bmax(v, scratch HERE); }

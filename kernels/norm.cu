@@ -15,26 +15,6 @@ namespace norm {
 enum { LAYER = 1 };
 enum { VECTOR = 1, GAIN32 = 2, BIAS32 = 4, ADD = 8 };
 
-// chunks calls f(k, c) for the eights c of a row that are this thread's. With HOLD of them at most k counts them, so that
-// registers may hold them; HOLD 0 is for rows of any width, which are read from memory again.
-template <int HOLD, class F> CUK void chunks(int count, F f)
-{
-	if (HOLD > 0) {
-		UNROLL
-		for (int k = 0; k < HOLD; k++) {
-			int c = threadIdx.x + k * blockDim.x;
-			if (c < count)
-				f(k, c);
-		}
-	} else {
-		for (int c = threadIdx.x; c < count; c += blockDim.x)
-			f(0, c);
-	}
-}
-
-// total adds over the threads of a row: a warp, or the whole block.
-CUK float total(float v, float *scratch) { return blockDim.x == 32 ? wsum(v) : bsum(v, scratch); }
-
 // forward: a row is done by blockDim.x threads; blocks of one warp a row hold blockDim.y rows.
 template <int HOLD>
 CUK void forward(bf16 *y, bf16 *sum, const bf16 *x, const bf16 *delta, const void *gain, const void *bias, float *mean,
@@ -75,7 +55,7 @@ CUK void forward(bf16 *y, bf16 *sum, const bf16 *x, const bf16 *delta, const voi
 	});
 	if (!y)
 		return;
-	float m = kind == LAYER ? total(s, scratch) / (float)C : 0, squares = 0;
+	float m = kind == LAYER ? row_sum(s, scratch) / (float)C : 0, squares = 0;
 	chunks<HOLD>(count, [&](int k, int c) {
 		int left = C - 8 * c;
 		Eight e = HOLD > 0 ? held[HOLD > 0 ? k : 0] : load8(in + at + 8 * c, left, vector);
@@ -85,7 +65,7 @@ CUK void forward(bf16 *y, bf16 *sum, const bf16 *x, const bf16 *delta, const voi
 			squares += i < left ? d * d : 0;
 		}
 	});
-	float r = 1 / fsqrt(total(squares, scratch) / (float)C + eps);
+	float r = 1 / fsqrt(row_sum(squares, scratch) / (float)C + eps);
 	if (threadIdx.x == 0) {
 		if (mean && kind == LAYER)
 			mean[row] = m;

@@ -12,9 +12,9 @@ const (
 	normAdd
 )
 
-// normThreads returns the threads of a row of C elements whose threads hold up to `hold` eights each, and whether the row
+// rowThreads returns the threads of a row of C elements whose threads hold up to `hold` eights each, and whether the row
 // is wider than a block of `most` threads can hold.
-func normThreads(C, hold, most int) (threads int, wide bool) {
+func rowThreads(C, hold, most int) (threads int, wide bool) {
 	threads = 32 * ceilDiv(ceilDiv(C, 8), 32*hold)
 	return min(threads, most), threads > most
 }
@@ -38,15 +38,7 @@ func (g *gpu) AddNorm(p AddNorm) {
 	a.F32(p.Eps)
 	a.I32(flags)
 	addDrop(a, p.Drop)
-	threads, wide := normThreads(p.C, 4, 1024)
-	name, grid, block := "norm_forward", line(p.N), line(threads)
-	if wide {
-		name = "norm_forward_wide"
-	}
-	if threads == 32 {
-		grid, block.Y = line(ceilDiv(p.N, 4)), 4
-	}
-	g.launch(name, grid, block, 128)
+	g.launchRows("norm_forward", "norm_forward_wide", p.N, p.C, 4)
 }
 
 func (g *gpu) NormBackward(p NormBackward) {
@@ -81,7 +73,7 @@ func (g *gpu) NormBackward(p NormBackward) {
 	a.I32(int32(p.N))
 	a.I32(int32(p.C))
 	a.I32(flags)
-	threads, wide := normThreads(p.C, 2, 512)
+	threads, wide := rowThreads(p.C, 2, 512)
 	name := "norm_backward"
 	if wide {
 		name = "norm_backward_wide"

@@ -51,6 +51,23 @@ var largeCases = []complianceCase{
 		r.out("dpositions", dpos, 2*C, near, filled(2*C, terms))
 		r.out("dtypes", dtyp, C, near, filled(C, terms))
 	}},
+	{"MaskedSoftmaxLarge", 4, func(r *trial) {
+		C, R := []int{1032, 3001, 33000, 8192}[r.k], 3
+		mask := make([]uint8, R*C)
+		for i := range mask {
+			mask[i] = uint8(r.draw.IntN(2))
+		}
+		p, lse := r.fresh(R*C), r.freshMaster(R)
+		r.b.MaskedSoftmax(p, lse, r.in(r.normals(R*C)), bytesOf(r.b, mask), R, C)
+		r.out("p", p, R*C, zerosExact, nil)
+		r.out("lse", lse, R, near, nil)
+	}},
+	{"MaskedSoftmaxBackwardLarge", 4, func(r *trial) {
+		C, R := []int{520, 3001, 17000, 8192}[r.k], 3
+		ds := r.fresh(R * C)
+		r.b.MaskedSoftmaxBackward(ds, r.in(r.normals(R*C)), r.in(filled(R*C, 1/float64(C))), R, C)
+		r.out("dscores", ds, R*C, near, nil)
+	}},
 	{"SumLarge", 2, func(r *trial) {
 		const n = reduceParts*4*8*256 + 12345
 		dst := r.b.Alloc(F64, 1)
