@@ -9,26 +9,13 @@
 // Methods may be called from any goroutine; the order of calls is the order on the device.
 package cuda
 
-import "math/bits"
-
 // An Address is a place in device memory; 0 is none.
 type Address uint64
 
 // Dim3 is the extent of a grid or of a block.
 type Dim3 struct{ X, Y, Z uint32 }
 
-// atLeastOne fills in what a caller may leave at 0.
-func (d Dim3) atLeastOne() Dim3 { return Dim3{max(d.X, 1), max(d.Y, 1), max(d.Z, 1)} }
-
 // alignment is what every allocation starts at.
 const alignment = 256
 
 func alignUp(n, to int) int { return (n + to - 1) &^ (to - 1) }
-
-// alignedTo is the largest power of two, at most the allocator's own, that divides an address.
-func alignedTo(a Address) uint32 {
-	if a == 0 {
-		return alignment
-	}
-	return uint32(min(1<<bits.TrailingZeros64(uint64(a)), alignment))
-}

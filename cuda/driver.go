@@ -27,6 +27,7 @@ func driverError(op string, code int) error {
 	if code == 0 {
 		return nil
 	}
+	missing := shim.Missing() // before an old driver lacks the names of errors too
 	var name, text *C.char
 	e := &Error{Op: op, Code: code}
 	if C.cuGetErrorName(C.CUresult(code), &name) != 0 {
@@ -37,8 +38,8 @@ func driverError(op string, code int) error {
 	}
 	e.Text = words(code, C.GoString(name), C.GoString(text))
 	switch {
-	case code == codeNoSymbol && shim.Missing() != "":
-		e.Text += fmt.Sprintf("; the driver (CUDA %s) lacks %s", cudaVersion(driverVersion()), shim.Missing())
+	case code == codeNoSymbol && missing != "":
+		e.Text += fmt.Sprintf("; the driver (CUDA %s) lacks %s", cudaVersion(driverVersion()), missing)
 		e.Hint = "install a newer driver"
 	case code >= 700 && lost(code):
 		e.Hint = "an earlier kernel may be the cause: CUDA_LAUNCH_BLOCKING=1 makes the failing one report itself"

@@ -164,6 +164,9 @@ func (f *Function) mismatch(a *Args, threads uint64, shared int) string {
 	return ""
 }
 
+// atLeastOne fills in what a caller may leave at 0.
+func (d Dim3) atLeastOne() Dim3 { return Dim3{max(d.X, 1), max(d.Y, 1), max(d.Z, 1)} }
+
 // Launch queues a kernel. Extents of 0 count as 1. It copies a, which may be reused at once. A launch that does not fit
 // the kernel's declaration fails the device, as does one that the driver refuses; Sync returns the failure.
 func (d *Device) Launch(f *Function, grid, block Dim3, shared int, a *Args) {

@@ -13,6 +13,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math/bits"
 	"os"
 	"slices"
 	"strings"
@@ -311,6 +312,14 @@ func pick(first bool, a, b int) int {
 		return a
 	}
 	return b
+}
+
+// alignedTo is the largest power of two, at most the allocator's own, that divides an address.
+func alignedTo(a Address) uint32 {
+	if a == 0 {
+		return alignment
+	}
+	return uint32(min(1<<bits.TrailingZeros64(uint64(a)), alignment))
 }
 
 // typeOf is a cudaDataType: CUDA_R_32F or CUDA_R_16BF.

@@ -14,7 +14,7 @@ const builtWithCUDA = true
 
 // diagnoseGPU asks the driver what there is, without taking hold of a device.
 func diagnoseGPU() gpuDiagnosis {
-	var g gpuDiagnosis
+	g := gpuDiagnosis{Devices: []gpuDevice{}}
 	n, err := cuda.Count()
 	g.Library, _ = cuda.Library()
 	if err != nil {
@@ -35,10 +35,10 @@ func diagnoseGPU() gpuDiagnosis {
 func diagnoseDevice(ordinal int) gpuDevice {
 	info, err := cuda.Describe(ordinal)
 	if err != nil {
-		return gpuDevice{Ordinal: ordinal, Reason: err.Error()}
+		return gpuDevice{Ordinal: ordinal, Reason: err.Error(), Kernels: []gpuKernels{}, Throttle: []string{}}
 	}
 	d := gpuDevice{Ordinal: ordinal, Name: info.Name, Capability: info.Capability(), SMs: info.SMs, Memory: uint64(info.Memory), L2: uint64(info.L2),
-		Shared: uint64(info.SharedOptin), PCI: info.PCI, Driver: info.DriverText()}
+		Shared: uint64(info.SharedOptin), PCI: info.PCI, Driver: info.DriverText(), Kernels: []gpuKernels{}, Throttle: []string{}}
 	families, unserved := kernels.CompiledFor(info.Major, info.Minor)
 	for _, target := range slices.Sorted(maps.Keys(families)) {
 		d.Kernels = append(d.Kernels, gpuKernels{target, families[target]})
