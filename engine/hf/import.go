@@ -61,7 +61,8 @@ func Open(dir string, seed uint64) (_ *Import, err error) {
 	if err := im.loadTokenizer(dir); err != nil {
 		return nil, err
 	}
-	if im.weights, im.Notes, err = openWeights(dir); err != nil {
+	var notes []string
+	if im.weights, notes, err = openWeights(dir); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -69,7 +70,7 @@ func Open(dir string, seed uint64) (_ *Import, err error) {
 			im.Close()
 		}
 	}()
-	im.Notes = append(im.Notes, s.notes...)
+	im.Notes = slices.Concat(im.Notes, notes, s.notes)
 	if err := im.findNames(); err != nil {
 		return nil, fmt.Errorf("%s: %w", dir, err)
 	}
