@@ -5,13 +5,6 @@
 #include "device.cuh"
 #include "philox.cuh"
 
-// ROLLED keeps a loop of few turns a loop: unrolled, its turns overlap and want twice the registers.
-#if ON_DEVICE
-#define ROLLED _Pragma("unroll 1")
-#else
-#define ROLLED
-#endif
-
 namespace attention {
 
 constexpr int ALIGNED_INPUTS = 1, ALIGNED_OUTPUTS = 2; // bits of `aligned`: 16-byte accesses are possible
@@ -57,6 +50,7 @@ CUK void load_rows(bf16 *s, const bf16 *g, long ld, int row0, int lo, int hi, in
 		}
 		return;
 	}
+	ROLLED
 	for (int at = threadIdx.x; at < ROWS * W; at += THREADS) {
 		int r = at / W, c = at % W, row = row0 + r;
 		bf16 v = {0};
@@ -82,6 +76,7 @@ CUK void store_rows(bf16 *g, long ld, const bf16 *s, int row0, int lo, int hi, i
 		}
 		return;
 	}
+	ROLLED
 	for (int at = lane; at < ROWS * W; at += 32) {
 		int r = at / W, c = at % W, row = row0 + r;
 		if (row >= lo && row < hi && c < D)

@@ -22,6 +22,7 @@
 #define CUK __device__ __forceinline__
 #if ON_DEVICE
 #define UNROLL _Pragma("unroll")
+#define ROLLED _Pragma("unroll 1") // stays a loop: unrolled, its turns would overlap and want twice the registers
 #define AT
 #define AT1
 #define HERE
@@ -29,6 +30,7 @@
 #define EMU_KERNEL(name)
 #else
 #define UNROLL
+#define ROLLED
 #define AT , EMU_AT
 #define AT1 EMU_AT
 #define HERE , file, line

@@ -43,6 +43,7 @@ template <int ROWS, int COLS> CUK void load(bf16 *s, const Operand &o, int row0,
 		}
 		return;
 	}
+	ROLLED
 	for (int i = threadIdx.x; i < ROWS * COLS; i += THREADS) {
 		int r = i / COLS, c = i % COLS;
 		bf16 v = {0};
@@ -177,6 +178,7 @@ template <int SIDE, class F> CUK void each_eight(const float *tile, int m0, int 
 	int c = threadIdx.x % CHUNKS * 8, col = n0 + c;
 	if (col >= N)
 		return;
+	ROLLED
 	for (int r = threadIdx.x / CHUNKS; r < SIDE && m0 + r < M; r += THREADS / CHUNKS) {
 		Eight e = load8(tile + r * (SIDE + 8) + c, 8, true);
 		f(m0 + r, col, N - col, e);
