@@ -18,7 +18,7 @@ emu_instrument := $(if $(EMU_SAN),-fsanitize=$(EMU_SAN) -fno-omit-frame-pointer)
 emu_link := $(if $(EMU_SAN),-fsanitize=$(EMU_SAN)) -lpthread
 
 emu_engine := engine launch collectives shared memory fiber_switch selftest
-emu_driver := driver driver_memory driver_queue driver_modules
+emu_driver := driver driver_memory driver_queue driver_modules driver_record
 emu_kernels := $(patsubst kernels/%.cu,%,$(wildcard kernels/*.cu))
 emu_objects := $(addprefix $(EMU_OUT)/,$(addsuffix .o,$(emu_engine) $(emu_driver))) $(emu_kernels:%=$(EMU_OUT)/unit_%.o)
 
@@ -31,6 +31,9 @@ $(EMU_LIB): $(emu_objects)
 	@echo "built $@"
 
 $(EMU_TEST): $(emu_objects) $(EMU_OUT)/test.o $(EMU_OUT)/unit_test.o
+	@$(CXX) -o $@ $^ $(emu_link)
+
+$(EMU_OUT)/replay: $(filter-out $(EMU_OUT)/driver%,$(emu_objects)) $(EMU_OUT)/replay.o
 	@$(CXX) -o $@ $^ $(emu_link)
 
 $(EMU_OUT)/record: $(filter-out $(EMU_OUT)/driver%,$(emu_objects)) $(EMU_OUT)/record.o
@@ -79,10 +82,20 @@ test-kernels: $(EMU_TEST) ## the kernels' emulation by itself; SAN=address,undef
 		fi; done
 
 EMULATED ?= ./cuda/... ./kernels/... ./engine/... ./cmd/...
-emu_preload := $(if $(findstring address,$(EMU_SAN)),-exec "env LD_PRELOAD=$(shell $(CC) -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0")
+emu_go = CGO_ENABLED=1 CGO_CFLAGS="-O2 -g -I$(CURDIR)/cuda/abi" PALIMPSEST_LIBCUDA=$(CURDIR)/$(1) \
+	$(GO) test -count=1 -tags cuda,emulated -run Emulated
 
-# TSan does not know Go's threads: under it the kernels run without Go.
+ifneq ($(findstring thread,$(EMU_SAN)),)
+# Go's runtime does not bear TSan: the tests run without it and record launches, which then run under it without Go.
+test-emulated: test-kernels $(EMU_OUT)/replay
+	@$(MAKE) --no-print-directory SAN= emulator
+	@rm -rf $(EMU_OUT)/launches && mkdir -p $(EMU_OUT)/launches
+	@PALIMPSEST_EMU_RECORD=$(CURDIR)/$(EMU_OUT)/launches $(call emu_go,bin/libcuda-emu.so) $(EMULATED)
+	@TSAN_OPTIONS=halt_on_error=1 $(EMU_OUT)/replay $(EMU_OUT)/launches/*.launch
+else ifneq ($(findstring address,$(EMU_SAN)),)
+test-emulated: test-kernels $(EMU_LIB)
+	@$(call emu_go,$(EMU_LIB)) -exec "env LD_PRELOAD=$(shell $(CC) -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0" $(EMULATED)
+else
 test-emulated: test-kernels $(EMU_LIB) ## the CUDA engine's tests on the emulated driver
-	@$(if $(findstring thread,$(EMU_SAN)),echo "under TSan the kernels run without Go",\
-		CGO_ENABLED=1 CGO_CFLAGS="-O2 -g -I$(CURDIR)/cuda/abi" PALIMPSEST_LIBCUDA=$(CURDIR)/$(EMU_LIB) \
-		$(GO) test -count=1 -tags cuda,emulated -run Emulated $(emu_preload) $(EMULATED))
+	@$(call emu_go,$(EMU_LIB)) $(EMULATED)
+endif

@@ -4,6 +4,7 @@
 //
 //   driver.cpp          settings, errors, device, contexts        driver_modules.cpp  PTX, functions, launches
 //   driver_memory.cpp   allocations, copies, fills                driver_queue.cpp    streams, events, capture, graphs
+//   driver_record.cpp   launches written to files
 #pragma once
 #include <cuda.h>
 #include <stdint.h>
@@ -176,6 +177,9 @@ CUresult finish_all();
 CUresult forbid_in_capture();
 
 void print_statistics();
+
+// record_launch writes the launch to a file where PALIMPSEST_EMU_RECORD names a folder.
+void record_launch(const emu::Kernel *k, dim3 grid, dim3 block, unsigned shared, const std::vector<char> &arguments);
 
 } // namespace driver
 

@@ -180,6 +180,7 @@ CUresult run(Launch &l)
 		if (std::find(given.begin(), given.end(), a) == given.end())
 			given.push_back(a);
 	}
+	record_launch(k, l.grid, l.block, l.shared, l.arguments);
 	emu::Options o;
 	o.seed = settings.seed + ++launches;
 	o.order = settings.when == When::random     ? emu::Order::random
