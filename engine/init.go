@@ -56,7 +56,7 @@ func planInit(path string, c model.Config, tokenizer string) (p initPlan, err er
 		info, ok := p.tensors.Info(param.Name)
 		switch {
 		case ok && !slices.Equal(info.Shape, param.Shape):
-			return p, fault.Checkpoint.Errorf("%s: tensor %s has shape %v, the model wants %v; hint: give the model section the sizes of that run", p.dir, param.Name, info.Shape, param.Shape)
+			return p, fault.Checkpoint.Errorf("%s: tensor %s has shape %v, the model wants %v; hint: give the model section the sizes of that run, or leave it out, and it is taken from there", p.dir, param.Name, info.Shape, param.Shape)
 		case !ok && !strings.HasPrefix(param.Name, model.ClassifierPrefix):
 			return p, fault.Checkpoint.Errorf("%s has no tensor %s; hint: only classification heads may be new, the rest of the model section must be that of the checkpoint's run", p.dir, param.Name)
 		case !ok:

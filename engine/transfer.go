@@ -112,6 +112,9 @@ func Export(o ExportOptions) (*hf.Exported, error) {
 	}
 	x := hf.ExportOptions{Model: config.Model, Head: o.Head, Dropout: config.Train.Dropout, DType: o.DType, ShardSize: o.ShardSize, Lossy: o.Lossy,
 		Causal: looksBack(config)}
+	if x.Causal && slices.ContainsFunc(config.phaseList(), func(p Phase) bool { return p.Objective == "mlm" }) {
+		x.Notes = append(x.Notes, "the model was trained with attention to both sides as well; the exported class looks back only")
+	}
 	if x.TokenizerJSON, err = c.Read(TokenizerFile); err != nil {
 		return nil, err
 	}

@@ -26,6 +26,7 @@ type ExportOptions struct {
 	Dropout       float64
 	DType         checkpoint.DType // F32, BF16 or F16
 	ShardSize     int64            // bytes of tensors in a file
+	Notes         []string         // of the caller, before those of the export
 	Lossy         bool             // go on without what the architecture has no place for
 	Card          func(Exported) []byte
 }
@@ -60,10 +61,11 @@ type target struct {
 func Export(o ExportOptions) (checkpoint.Contents, Exported, error) {
 	x := facts{tokenizer: o.Tokenizer, Dropout: o.Dropout}
 	f, held, lost := choose(o.Model, o.Causal, x)
-	e := Exported{Family: f.name, DType: typeNames[o.DType], Lost: lost, Notes: []string{}, Files: []string{}}
+	e := Exported{Family: f.name, DType: typeNames[o.DType], Lost: lost, Notes: append([]string{}, o.Notes...), Files: []string{}}
 	if len(lost) > 0 && !o.Lossy {
-		return nil, e, fault.Usage.Errorf("no architecture of transformers holds this model; the nearest, %s, has no place for:\n  %s\n"+
-			"hint: --lossy exports what it can hold, with weights that need further training there", f.name, strings.Join(lost, "\n  "))
+		looks := map[bool]string{true: "looks back only", false: "looks to both sides"}[o.Causal]
+		return nil, e, fault.Usage.Errorf("of the architectures here whose attention %s, as this model's, none holds it; the nearest, %s, has no place for:\n  %s\n"+
+			"hint: --lossy exports what it can hold, with weights that need further training there", looks, f.name, strings.Join(lost, "\n  "))
 	}
 	if err := e.chooseClass(f, &o, &held); err != nil {
 		return nil, e, err
