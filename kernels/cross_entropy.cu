@@ -1,11 +1,11 @@
 // cross_entropy: the row-weighted loss of logits and its gradient, in place.
 //
 // Fused: log-sum-exp (running maximum and sum of exponentials in one read), loss with smoothing, z-loss, focal or DFT
-// weighting, hit, and the gradient over the logits. A block has a row: it keeps up to 64 logits a thread in registers for
-// the gradient and reads only what is beyond (V > 32768) a second time, from L2. A row that does not count is not read but
+// weighting, hit, and the gradient over the logits. A block has a row: it keeps `room` chunks of eight logits in shared
+// memory for the gradient and reads only what is beyond a second time, from L2. A row that does not count is not read but
 // for its nll; its gradient is zeros.
-// Rows of any width and place are read 16 bytes at a time: chunks are cut at multiples of 16 bytes of memory, and only the two
-// at a row's ends go element by element.
+// Rows of any width and place are read 16 bytes at a time; what lies before the first and behind the last multiple of 16 bytes
+// of memory goes element by element.
 // The largest term is kept out of the sum of exponentials, so that the loss of a row whose target dominates keeps its
 // relative precision: nll = (most - z_y) + log1p(rest).
 // Shapes: logits bfloat16 [R,V], targets int32, weights, nll, loss, hit float32 [R] (any of these four may be null).
@@ -13,10 +13,16 @@
 // Source: online softmax, arXiv 1805.02867; focal arXiv 1708.02002; DFT arXiv 2508.05629. Oracle: cross_entropy_ref.go.
 #include "eight.cuh"
 
+#if ON_DEVICE
+#define LOOP _Pragma("unroll 1")
+#else
+#define LOOP
+#endif
+
 namespace loss {
 
 enum { GRADIENT = 1, DFT = 2 };
-constexpr int IGNORE = -100, HOLD = 8;
+constexpr int IGNORE = -100, AHEAD = 4; // chunks under way
 
 // Row is what a thread, a warp or a block knows of some logits: the largest, its first place, and the sum of the others'
 // exponentials relative to it.
@@ -91,6 +97,15 @@ CUK float fall(float x)
 	return x * s;
 }
 
+// silence writes zeros.
+CUK void silence(bf16 *z, int edge, bf16 *chunks, int whole)
+{
+	if (edge >= 0)
+		z[edge] = {0};
+	for (int c = threadIdx.x; c < whole; c += blockDim.x)
+		st16(chunks + 8 * c, make_uint4(0, 0, 0, 0));
+}
+
 CUK float power(float x, float y) { return x == 1 || y == 0 ? 1 : fexp(y * flog(x)); }
 
 } // namespace loss
@@ -100,38 +115,26 @@ struct LossOptions {
 	int flags;
 };
 
-extern "C" __global__ void __launch_bounds__(512) cross_entropy(bf16 *logits, const int *targets, const float *weights, float *nll,
-	float *losses, float *hits, int V, LossOptions o)
+extern "C" __global__ void __launch_bounds__(512, 2) cross_entropy(bf16 *logits, const int *targets, const float *weights, float *nll,
+	float *losses, float *hits, int V, int room, LossOptions o)
 {
 	Smem sm;
 	float *scratch = sm.take<float>(32 * 4);
+	uint4 *held = sm.take<uint4>(room); // the first chunks; a thread has the same ones in both passes
 	int row = blockIdx.x, target = targets[row];
 	float weight = weights ? weights[row] : 1;
 	bool silent = target == loss::IGNORE || weight == 0;
 	bf16 *z = logits + (long)row * V;
-	// Chunk c is elements [8c - lead, 8c - lead + 8) of the row.
-	int lead = (int)((uintptr_t)z & 15) / 2, count = (lead + V + 7) / 8;
-	auto load = [&](int c) {
-		int at = 8 * c - lead;
-		if (at >= 0 && at + 8 <= V)
-			return ld16(z + at);
-		Eight e;
-		UNROLL
-		for (int i = 0; i < 8; i++)
-			e.v[i] = at + i >= 0 && at + i < V ? tofloat(z[at + i]) : -INFINITY;
-		return pack8(e);
-	};
-	auto store = [&](int c, const Eight &e) {
-		int at = 8 * c - lead;
-		if (at >= 0 && at + 8 <= V) {
-			st16(z + at, pack8(e));
-			return;
-		}
-		UNROLL
-		for (int i = 0; i < 8; i++)
-			if (at + i >= 0 && at + i < V)
-				z[at + i] = tobf16(e.v[i]);
-	};
+	// The row is edge elements up to a multiple of 16 bytes, whole chunks of eight, and edge elements again. Some threads have
+	// one edge element each.
+	int head = (int)(-(uintptr_t)z & 15) / 2;
+	head = head < V ? head : V;
+	int whole = (V - head) / 8, edge = -1;
+	if ((int)threadIdx.x < head)
+		edge = threadIdx.x;
+	else if (threadIdx.x >= 8 && (int)threadIdx.x - 8 < V - head - 8 * whole)
+		edge = head + 8 * whole + threadIdx.x - 8;
+	bf16 *chunks = z + head;
 
 	if (target == loss::IGNORE || (silent && !nll && !hits)) {
 		if (threadIdx.x == 0) {
@@ -143,33 +146,41 @@ extern "C" __global__ void __launch_bounds__(512) cross_entropy(bf16 *logits, co
 				hits[row] = 0;
 		}
 		if (o.flags & loss::GRADIENT)
-			for (int c = threadIdx.x; c < count; c += blockDim.x)
-				store(c, {});
+			loss::silence(z, edge, chunks, whole);
 		return;
 	}
 
 	float zy = tofloat(z[target]), sum = 0;
 	loss::Row r = {-INFINITY, 0, 0x7fffffff};
-	uint4 held[loss::HOLD];
-	auto add = [&](uint4 words, int c) {
-		Eight e = unpack8(words);
-		loss::add(r, e, 8 * c - lead);
-		if (o.smoothing != 0) { // logits of a counting row are finite then: -Inf is beyond its ends
-			UNROLL
-			for (int i = 0; i < 8; i++)
-				sum += e.v[i] == -INFINITY ? 0 : e.v[i];
+	int step = blockDim.x;
+	LOOP
+	for (int first = threadIdx.x; first < whole; first += step * loss::AHEAD) {
+		uint4 words[loss::AHEAD];
+		UNROLL
+		for (int k = 0; k < loss::AHEAD; k++) {
+			int c = first + k * step;
+			words[k] = c < whole ? ld16(chunks + 8 * c) : make_uint4(0xff80ff80u, 0xff80ff80u, 0xff80ff80u, 0xff80ff80u);
 		}
-	};
-	UNROLL
-	for (int k = 0; k < loss::HOLD; k++) {
-		int c = threadIdx.x + k * blockDim.x;
-		held[k] = c < count ? load(c) : make_uint4(0xff80ff80u, 0xff80ff80u, 0xff80ff80u, 0xff80ff80u);
+		LOOP
+		for (int k = 0; k < loss::AHEAD; k++) {
+			int c = first + k * step;
+			Eight e = unpack8(words[0]);
+			if (c < room)
+				held[c] = words[0];
+			UNROLL
+			for (int i = 0; i + 1 < loss::AHEAD; i++)
+				words[i] = words[i + 1];
+			loss::add(r, e, head + 8 * c);
+			if (o.smoothing != 0) { // logits of a counting row are finite then: -Inf is beyond its end
+				UNROLL
+				for (int i = 0; i < 8; i++)
+					sum += e.v[i] == -INFINITY ? 0 : e.v[i];
+			}
+		}
 	}
-	UNROLL
-	for (int k = 0; k < loss::HOLD; k++)
-		add(held[k], threadIdx.x + k * blockDim.x);
-	for (int c = threadIdx.x + loss::HOLD * blockDim.x; c < count; c += blockDim.x)
-		add(load(c), c);
+	float single = edge >= 0 ? tofloat(z[edge]) : -INFINITY;
+	r = loss::merge(r, {single, 0, edge});
+	sum += edge >= 0 ? single : 0;
 
 	r = loss::merge_warp(r);
 	sum = wsum(sum);
@@ -215,26 +226,26 @@ extern "C" __global__ void __launch_bounds__(512) cross_entropy(bf16 *logits, co
 		return;
 
 	// The gradient is scale*p + shift, and at the target the same with -(1-p_y) in place of p_y in the nll's share.
-	float coefficient = silent ? 0 : o.scale * weight, z2 = o.zloss != 0 ? 2 * o.zloss * lse : 0;
+	float coefficient = o.scale * weight, z2 = o.zloss != 0 ? 2 * o.zloss * lse : 0;
 	float scale = coefficient * (factor + z2), shift = coefficient * (-o.smoothing / (float)V);
 	float own = coefficient * (o.smoothing != 0 ? (o.smoothing - miss) + z2 * hit : z2 * hit - factor * miss) + shift;
+	if (silent) {
+		loss::silence(z, edge, chunks, whole);
+		return;
+	}
 	auto gradient = [&](uint4 words, int c) {
 		Eight e = unpack8(words);
-		int at = 8 * c - lead;
+		int own_at = target - head - 8 * c;
 		UNROLL
 		for (int i = 0; i < 8; i++) {
 			float g = fexp2((e.v[i] - lse) * CUK_LOG2E) * scale + shift;
-			e.v[i] = silent ? 0 : at + i == target ? own : g;
+			e.v[i] = i == own_at ? own : g;
 		}
-		store(c, e);
+		st16(chunks + 8 * c, pack8(e));
 	};
-	UNROLL
-	for (int k = 0; k < loss::HOLD; k++) {
-		int c = threadIdx.x + k * blockDim.x;
-		if (c < count)
-			gradient(held[k], c);
-	}
-	for (int c = threadIdx.x + loss::HOLD * blockDim.x; c < count; c += blockDim.x)
-		gradient(load(c), c);
+	if (edge >= 0)
+		z[edge] = tobf16(edge == target ? own : fexp2((single - lse) * CUK_LOG2E) * scale + shift);
+	for (int c = threadIdx.x; c < whole; c += step)
+		gradient(c < room ? held[c] : ld16(chunks + 8 * c), c);
 }
 EMU_KERNEL(cross_entropy)
