@@ -111,7 +111,7 @@ func Export(o ExportOptions) (*hf.Exported, error) {
 		return nil, err
 	}
 	x := hf.ExportOptions{Model: config.Model, Head: o.Head, Dropout: config.Train.Dropout, DType: o.DType, ShardSize: o.ShardSize, Lossy: o.Lossy,
-		Causal: looksBack(config)}
+		Causal: looksBack(config), ReadsLast: config.Classify.Read == "last"}
 	if x.Causal && slices.ContainsFunc(config.phaseList(), func(p Phase) bool { return p.Objective == "mlm" }) {
 		x.Notes = append(x.Notes, "the model was trained with attention to both sides as well; the exported class looks back only")
 	}

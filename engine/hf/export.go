@@ -23,6 +23,7 @@ type ExportOptions struct {
 	Skip          []string          // parameters that nobody trained: heads that an import made up
 	Causal        bool              // attention looks back only
 	Head          string            // "lm", "none", or the name of a classification head
+	ReadsLast     bool              // a classification head for sequences reads the last token, not the first
 	Dropout       float64
 	DType         checkpoint.DType // F32, BF16 or F16
 	ShardSize     int64            // bytes of tensors in a file
@@ -112,10 +113,10 @@ func (e *Exported) chooseClass(f *family, o *ExportOptions, held *model.Config) 
 		switch {
 		case h.Kind == "token" && f.tokens != "":
 			e.Architecture = f.tokens
-		case h.Kind == "sequence" && f.sequences != "":
-			e.Architecture = f.sequences
+		case h.Kind == "sequence" && f.sequences != "" && !o.ReadsLast:
+			e.Architecture, held.HeadAct = f.sequences, "gelu" // of every head for sequences here
 		default:
-			return fault.Usage.Errorf("the %s head %s (dense, GELU, norm, logits for sequences; logits for tokens) has no counterpart in %s; hint: --head none exports the body, --head lm the language model",
+			return fault.Usage.Errorf("the %s head %s (logits of every token, or dense, GELU, norm and logits of a sequence's first token) has no counterpart in %s; hint: --head none exports the body, --head lm the language model",
 				h.Kind, h.Name, f.name)
 		}
 		held.Classifiers = append(slices.Clip(held.Classifiers), h)

@@ -79,7 +79,7 @@ func Open(dir string, seed uint64) (_ *Import, err error) {
 		architecture = list[0]
 	}
 	im.Bare = architecture == im.family.body
-	c.Classifiers = im.classifiers(architecture, read(s, "classifier_pooling", "cls"))
+	c.Classifiers = im.classifiers(architecture, c.HeadAct == "gelu" && read(s, "classifier_pooling", "cls") == "cls")
 	if err := im.resolve(c, path); err != nil {
 		return nil, err
 	}
@@ -139,15 +139,16 @@ func (im *Import) findNames() error {
 	return nil
 }
 
-// classifiers finds a classification head of a form that has a place here.
-func (im *Import) classifiers(architecture, pooling string) []objectives.Head {
+// classifiers finds a classification head of a form that has a place here. first says that one for sequences reads the first token
+// and has GELU.
+func (im *Import) classifiers(architecture string, first bool) []objectives.Head {
 	kind, name := "", ""
 	switch {
 	case architecture == "":
 		return nil
 	case architecture == im.family.tokens:
 		kind, name = "token", "tag"
-	case architecture == im.family.sequences && pooling == "cls":
+	case architecture == im.family.sequences && first:
 		kind, name = "sequence", "label"
 	default:
 		return nil

@@ -242,6 +242,19 @@ func TestClassifiers(t *testing.T) {
 	if !sameBits(readAll(t, s, "head.cls.label.transform.weight"), values("head.dense.weight", tC*tC)) || len(im.New) != 3 {
 		t.Errorf("new: %v", im.New)
 	}
+	o = options(im, s)
+	o.Head = "label"
+	if _, e, err := Export(o); err != nil || e.Architecture != "ModernBertForSequenceClassification" {
+		t.Errorf("%+v, %v", e, err)
+	}
+	o.ReadsLast = true
+	if _, _, err := Export(o); fault.Of(err) != fault.Usage || !strings.Contains(err.Error(), "first token") {
+		t.Errorf("a head that reads the last token: %v", err)
+	}
+	f.config["classifier_pooling"] = "mean"
+	if im, _ := imported(t, f.write(t, checkpoint.F32, 0)); len(im.Model.Classifiers) != 0 {
+		t.Errorf("a head that reads the mean: %v", im.Model.Classifiers)
+	}
 	f = bertFolder("bert", 0) // of sequences: the pooler has no place, so neither has what reads it
 	f.config["architectures"] = []string{"BertForSequenceClassification"}
 	f.linear("classifier", true, 5, tC)
