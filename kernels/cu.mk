@@ -72,8 +72,9 @@ selftest: $(EMU_OUT)/record ## record the emulation's self-test for GPUs
 # Faults that the sanitizer in use must report: 8 and 9 write outside of shared and global memory, 12 and 13 race.
 emu_planted := $(if $(findstring address,$(EMU_SAN)),8 9) $(if $(findstring thread,$(EMU_SAN)),12 13)
 
-test-kernels: $(EMU_TEST) ## the kernels' emulation by itself; SAN=address,undefined or SAN=thread under sanitizers
+test-kernels: $(EMU_TEST) $(EMU_OUT)/record ## the kernels' emulation by itself; SAN=address,undefined or SAN=thread under sanitizers
 	@ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 $(EMU_TEST)
+	@ASAN_OPTIONS=detect_leaks=0 $(EMU_OUT)/record kernels/testdata/selftest.json
 	@for n in $(emu_planted); do \
 		if ASAN_OPTIONS=detect_leaks=0 $(EMU_TEST) plant $$n >$(EMU_OUT)/plant.txt 2>&1; then \
 			echo "$(EMU_SAN) does not report planted fault $$n"; exit 1; \

@@ -1,6 +1,12 @@
 // selftest: every function of device.cuh that is an instruction or stands on one, on fixed inputs, every thread's result
 // stored. The emulation runs the host bodies, a GPU the PTX bodies: testdata/selftest.json holds what the emulation gives
-// ('make selftest' writes it) and how far a device may be from it.
+// ('make selftest' writes it) and how far a device may be from it:
+//
+//   {"kernel": name, "threads": of the one block, "shared": bytes, "scratch": words of zeros,
+//    "rows": [{"name", "kind": "word" | "float", "absolute", "relative"}, ...], "in": words, "out": words}
+//
+// The arguments are pointers to out, in and scratch. A word must be equal; a float may differ by absolute + relative*|want|
+// and equals where both are NaN.
 //
 // Shapes: one block of 64 threads, 4096 bytes of dynamic shared memory. in: 16 rows of 64 words. out: one row of 64 words
 // for each result, row r of thread t at out[64 r + t], the rows in the order of the calls of put below; a double fills two
@@ -20,16 +26,20 @@ struct Results {
 	uint32_t *out;
 	unsigned row;
 
-	CUK void put(const char *name, uint32_t word, Tolerance tolerance = EXACT)
+	CUK void store(const char *name, bool is_float, uint32_t word, Tolerance tolerance)
 	{
 #if !ON_DEVICE
-		emu::note_row(row, name, tolerance.absolute, tolerance.relative);
+		emu::note_row(row, name, is_float, tolerance.absolute, tolerance.relative);
 #endif
 		out[row++ * SELFTEST_THREADS + threadIdx.x] = word;
 	}
+	CUK void put(const char *name, uint32_t v) { store(name, false, v, EXACT); }
 	CUK void put(const char *name, int v) { put(name, (uint32_t)v); }
 	CUK void put(const char *name, bf16 v) { put(name, (uint32_t)v.x); }
-	CUK void put(const char *name, float v, Tolerance tolerance = EXACT) { put(name, __float_as_uint(v), tolerance); }
+	CUK void put(const char *name, float v, Tolerance tolerance = EXACT)
+	{
+		store(name, true, __float_as_uint(v), tolerance);
+	}
 	CUK void put(const char *name, float2 v)
 	{
 		put(name, v.x);

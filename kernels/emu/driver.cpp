@@ -150,6 +150,11 @@ double milliseconds()
 	return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
+int shared_opt_in()
+{
+	return settings.capability >= 90 ? 232448 : settings.capability % 10 ? 101376 : 166912; // H100, consumer cards, A100
+}
+
 size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
 
 Object::Object(Kind k) : kind(k), context(driver::context) { objects.insert(this); }
@@ -339,7 +344,6 @@ EXPORT cuDeviceGetAttribute(int *value, CUdevice_attribute attribute, CUdevice)
 		{CU_DEVICE_ATTRIBUTE_UNIFIED_ADDRESSING, 1},
 		{CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_MULTIPROCESSOR, 167936},
 		{CU_DEVICE_ATTRIBUTE_MAX_REGISTERS_PER_MULTIPROCESSOR, 65536},
-		{CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, 166912},
 		{CU_DEVICE_ATTRIBUTE_MAX_BLOCKS_PER_MULTIPROCESSOR, 32},
 		{CU_DEVICE_ATTRIBUTE_RESERVED_SHARED_MEMORY_PER_BLOCK, 1024},
 	};
@@ -348,6 +352,8 @@ EXPORT cuDeviceGetAttribute(int *value, CUdevice_attribute attribute, CUdevice)
 		*value = settings.capability / 10;
 	else if (attribute == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)
 		*value = settings.capability % 10;
+	else if (attribute == CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)
+		*value = shared_opt_in();
 	else
 		*value = found == limits.end() ? 0 : found->second;
 	return CUDA_SUCCESS;

@@ -42,6 +42,7 @@ extern Settings settings;
 unsigned below(unsigned n); // a random number under the settings' seed
 double milliseconds();
 size_t round_up(size_t n, size_t to);
+int shared_opt_in(); // bytes of shared memory that a function may be allowed
 
 // --- handles. Objects are never freed, so that a stale handle is known as such.
 

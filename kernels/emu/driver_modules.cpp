@@ -14,8 +14,6 @@ namespace driver {
 
 namespace {
 
-constexpr int SHARED_OPT_IN = 166912; // sm_80
-
 struct Statistic {
 	uint64_t launches = 0, threads = 0;
 	double ms = 0;
@@ -348,9 +346,9 @@ EXPORT cuFuncSetAttribute(CUfunction h, CUfunction_attribute attribute, int valu
 	GET(Function, f, h, function);
 	if (attribute != CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES)
 		return CUDA_SUCCESS;
-	if (value < 0 || value > SHARED_OPT_IN)
+	if (value < 0 || value > shared_opt_in())
 		return refuse(CUDA_ERROR_INVALID_VALUE, "%s: %d bytes of shared memory, the device has %d", f->name.c_str(), value,
-			SHARED_OPT_IN);
+			shared_opt_in());
 	f->shared = value;
 	return CUDA_SUCCESS;
 }

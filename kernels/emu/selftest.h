@@ -6,10 +6,11 @@ namespace emu {
 
 struct Row {
 	const char *name;
+	bool is_float;
 	float absolute, relative;
 };
 extern std::vector<Row> rows;
 
-void note_row(unsigned row, const char *name, float absolute, float relative);
+void note_row(unsigned row, const char *name, bool is_float, float absolute, float relative);
 
 } // namespace emu

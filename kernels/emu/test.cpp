@@ -430,7 +430,7 @@ const HostFault host_faults[] = {
 	{"an empty grid", 1, [](Session &s) { return s.launch(s.axpy, 0, 32, 0, host, 24); }},
 	{"shared memory without opt-in", 1, [](Session &s) { return s.launch(s.fault, 1, 32, 50 << 10, host, 24); }},
 	{"opt-in over the device", 1,
-		[](Session &s) { return cuFuncSetAttribute(s.fault, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, 200 << 10); }},
+		[](Session &s) { return cuFuncSetAttribute(s.fault, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, 240 << 10); }},
 	{"one argument too few", 1, [](Session &s) { return s.launch(s.axpy, 1, 32, 0, host, 16); }},
 	{"one argument too many", 1, [](Session &s) { return s.launch(s.axpy, 1, 32, 0, host, 32); }},
 	{"a host pointer to a kernel", 700, [](Session &s) { return sync(s, s.add((CUdeviceptr)host, s.memory(64), 1, 16, s.stream)); }},
