@@ -92,7 +92,7 @@ type Training struct {
 	Steps        int64    `yaml:"steps" min:"0" doc:"updates of the whole run; 0: 2000, or with phases their sum"`
 	Accumulate   int      `yaml:"accumulate" min:"1" max:"65536" doc:"micro-batches of an update"`
 	Dropout      float64  `yaml:"dropout" min:"0" max:"<1" doc:"of embedding, residual branches and attention probabilities"`
-	Device       string   `yaml:"device" enum:"auto,cpu,cuda,ref32" doc:"where it runs; ref32 is the slow oracle, for tests"`
+	Device       string   `yaml:"device" enum:"auto,cpu,cuda,ref32,refbf16" doc:"where it runs; ref32 is the slow oracle and refbf16 the naive bfloat16 computation, for tests"`
 	Threads      int      `yaml:"threads" min:"0" max:"1024" doc:"CPU threads; 0: all"`
 	Seed         uint64   `yaml:"seed" doc:"of initial weights, masks and dropout"`
 	Init         string   `yaml:"init" doc:"run folder or checkpoint whose weights the run begins with, and whose model section it takes unless it has one of its own; classification heads that it lacks begin anew"`
