@@ -7,7 +7,7 @@ package kernels
 func init() {
 	largeCases = append(largeCases, []complianceCase{
 		{"LinearLarge", 2, func(r *trial) {
-			n, in, out := 1450, 24, 1500-4*r.k
+			n, in, out := 8400, 24, 136-3*r.k
 			if r.k == 1 {
 				in = 9
 			}
@@ -20,7 +20,7 @@ func init() {
 			r.out("pre", pre, n*out, near, m)
 		}},
 		{"LinearBackwardInputLarge", 2, func(r *trial) {
-			n, in, out := 1450, 1500-4*r.k, 24
+			n, in, out := 8400, 136-3*r.k, 24
 			dy, w, old := r.normals(n*out), r.normals(out*in), r.normals(n*in)
 			dx := r.variable(old)
 			r.b.LinearBackwardInput(dx, r.in(dy), r.inMaster(w), Buf{}, n, in, out, None, true)
@@ -39,17 +39,17 @@ func init() {
 			r.out("dbias", dbias, out, near, mb)
 		}},
 		{"AttentionBackwardLarge", 6, func(r *trial) {
-			rows, H, K, D := 450, 2, 1, []int{64, 128, 24, 64, 96, 64}[r.k]
+			rows, H, K, D := 330, 2, 1, []int{64, 128, 24, 64, 96, 64}[r.k]
 			a := Attention{Rows: rows, H: H, K: K, D: D, Drop: Drop{P: []float32{0, 0.25}[r.k%2], Seed: 9, Step: 4, Site: 1}}
 			switch r.k {
 			case 0, 1:
 				a.Segments = []Segment{{End: int32(rows), Mask: Causal}}
 			case 2:
-				a.Segments = []Segment{{Start: 13, End: 440, Window: 70}}
+				a.Segments = []Segment{{Start: 13, End: 320, Window: 70}}
 			case 3:
-				a.Segments = []Segment{{Start: 5, End: 200, Mask: Causal, Window: 64}, {Start: 201, End: 450}}
+				a.Segments = []Segment{{Start: 5, End: 200, Mask: Causal, Window: 64}, {Start: 201, End: 330}}
 			case 4:
-				a.Segments = []Segment{{Start: 1, End: 449, Mask: Causal, Window: 129}}
+				a.Segments = []Segment{{Start: 1, End: 329, Mask: Causal, Window: 129}}
 			default:
 				for i := range int32(rows) {
 					a.Segments = append(a.Segments, Segment{Start: i, End: i + 1})
