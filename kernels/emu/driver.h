@@ -108,7 +108,7 @@ struct Module;
 
 struct Function : Object {
 	Module *module = nullptr;
-	const emu::Kernel *kernel = nullptr;
+	emu::Kernel *kernel = nullptr;
 	std::string name;
 	unsigned max_threads = emu::MAX_THREADS;
 	int shared = 48 << 10; // dynamic shared memory allowed

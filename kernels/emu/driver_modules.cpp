@@ -163,7 +163,7 @@ CUresult code_of(emu::Fault f)
 CUresult run(Launch &l)
 {
 	static uint64_t launches;
-	const emu::Kernel *k = l.function->kernel;
+	emu::Kernel *k = l.function->kernel;
 	std::vector<size_t> at = offsets(*k);
 	void *arguments[emu::MAX_ARGUMENTS];
 	std::vector<Allocation *> given;

@@ -15,11 +15,11 @@ __thread Thread *current __attribute__((tls_model("initial-exec")));
 __thread Fiber *came_from;
 #endif
 static __thread Worker *here; // this OS thread's
-const Kernel *kernels;
+Kernel *kernels;
 
-const Kernel *find(const char *name)
+Kernel *find(const char *name)
 {
-	for (const Kernel *k = kernels; k; k = k->next)
+	for (Kernel *k = kernels; k; k = k->next)
 		if (!strcmp(k->name, name))
 			return k;
 	return nullptr;

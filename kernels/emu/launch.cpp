@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 
+#include <chrono>
 #include <condition_variable>
 #include <mutex>
 #include <numeric>
@@ -17,8 +18,14 @@ void (*before_work)() = [] {};
 
 namespace {
 
-// Fewer threads than these are not worth waking a worker for.
-constexpr uint64_t WORTH_SHARING = 1024;
+// Launches that are expected to take less are not worth waking a worker for. What a thread costs is known from the kernel's
+// latest launch.
+constexpr double WORTH_SHARING = 40e3; // ns
+
+double nanoseconds()
+{
+	return std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
 
 struct Job {
 	const Kernel *kernel;
@@ -100,7 +107,7 @@ std::vector<Helper *> &helpers()
 
 } // namespace
 
-Result launch(const Kernel *kernel, dim3 grid, dim3 block, unsigned shared, void *const *arguments, const Options &o)
+Result launch(Kernel *kernel, dim3 grid, dim3 block, unsigned shared, void *const *arguments, const Options &o)
 {
 	static Worker &own = *new Worker();
 	static std::mutex one_at_a_time;
@@ -127,15 +134,17 @@ Result launch(const Kernel *kernel, dim3 grid, dim3 block, unsigned shared, void
 		j.stride++;
 
 	unsigned extra = 0;
-	if (o.workers > 1 && threads * blocks >= WORTH_SHARING && blocks > 1)
+	if (o.workers > 1 && blocks > 1 && kernel->cost * (double)(threads * blocks) >= WORTH_SHARING)
 		extra = (unsigned)std::min<uint64_t>((uint64_t)o.workers, blocks) - 1;
 	while (helpers().size() < extra)
 		helpers().push_back(new Helper((unsigned)helpers().size() + 1));
+	double began = nanoseconds();
 	for (unsigned i = 0; i < extra; i++)
 		helpers()[i]->give(&j);
 	work(own, j, 0);
 	for (unsigned i = 0; i < extra; i++)
 		helpers()[i]->wait();
+	kernel->cost = (nanoseconds() - began) * (1 + extra) / (double)(threads * blocks);
 	return j.result;
 }
 

@@ -29,7 +29,7 @@ struct Result {
 constexpr unsigned MAX_THREADS = 1024, MAX_SHARED = 227 << 10;
 
 // launch runs kernel and waits for it. arguments[i] points to the value of argument i.
-Result launch(const Kernel *kernel, dim3 grid, dim3 block, unsigned shared, void *const *arguments, const Options &o);
+Result launch(Kernel *kernel, dim3 grid, dim3 block, unsigned shared, void *const *arguments, const Options &o);
 
 // in_kernel reports whether this OS thread is inside a kernel's own code; stop_at_address, called then by a signal handler,
 // ends the launch as an illegal access that why describes.

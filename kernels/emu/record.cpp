@@ -104,7 +104,7 @@ int main(int argc, char **argv)
 	memset(aligned_scratch, 0, SCRATCH * 4);
 	memcpy(aligned_in, in.data(), in.size() * 4);
 	void *arguments[] = {&to, &aligned_in, &aligned_scratch};
-	const emu::Kernel *kernel = emu::find("selftest_run");
+	emu::Kernel *kernel = emu::find("selftest_run");
 	if (!kernel) {
 		fprintf(stderr, "record: there is no kernel selftest_run\n");
 		return 1;

@@ -20,11 +20,12 @@ struct Kernel {
 	const Argument *arguments;
 	unsigned count;
 	void (*run)(void *const *arguments);
-	const Kernel *next;
+	Kernel *next;
+	double cost; // of a thread in the latest launch, ns
 };
 
-extern const Kernel *kernels; // all of them, linked
-const Kernel *find(const char *name);
+extern Kernel *kernels; // all of them, linked
+Kernel *find(const char *name);
 
 struct Register {
 	explicit Register(Kernel *k)
@@ -48,5 +49,5 @@ template <class... A, void (*K)(A...)> struct Signature<K> {
 
 #define EMU_KERNEL(kernel)                                                                              \
 	static emu::Kernel emu_kernel_##kernel = {#kernel, __FILE__, emu::Signature<kernel>::arguments,     \
-		emu::Signature<kernel>::count, emu::Signature<kernel>::run, nullptr};                           \
+		emu::Signature<kernel>::count, emu::Signature<kernel>::run, nullptr, 0};                           \
 	static emu::Register emu_register_##kernel(&emu_kernel_##kernel);

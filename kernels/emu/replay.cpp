@@ -84,7 +84,7 @@ Launch load(const char *path)
 	return l;
 }
 
-bool run(Launch &l, const emu::Kernel *k, const emu::Options &o)
+bool run(Launch &l, emu::Kernel *k, const emu::Options &o)
 {
 	for (auto &page : l.pages)
 		memcpy(page.first, page.second.data(), page.second.size());
@@ -111,7 +111,7 @@ int main(int n, char **paths)
 	bool ok = true;
 	for (int i = 1; i < n; i++) {
 		Launch l = load(paths[i]);
-		const emu::Kernel *k = emu::find(l.name.c_str());
+		emu::Kernel *k = emu::find(l.name.c_str());
 		if (!k)
 			stop(paths[i], "its kernel is not here");
 		ok &= run(l, k, {1, emu::Order::in_order, emu::Copies::eager, 2});
