@@ -30,7 +30,8 @@ type staging struct {
 func (s *staging) open(bytes int) error {
 	s.ring = ring{segment: alignUp(max(bytes/stagingSegments, alignment), alignment), count: stagingSegments}
 	whole := s.ring.segment * s.ring.count
-	if err := driverError(fmt.Sprintf("allocating %s of pinned host memory", size(whole)), int(C.pinned_alloc(&s.base, C.size_t(whole)))); err != nil {
+	op := fmt.Sprintf("allocating %s of pinned host memory", size(whole))
+	if err := driverError(op, int(C.pinned_alloc(&s.base, C.size_t(whole)))); err != nil {
 		return err
 	}
 	for i := range s.events {

@@ -10,6 +10,7 @@ import "C"
 import (
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"sync"
 
@@ -67,8 +68,10 @@ type slab struct {
 	number int
 }
 
-// Open is OpenWith the default options.
-func Open(ordinal int) (*Device, error) { return OpenWith(ordinal, Options{}) }
+// Open is OpenWith the default options, and separate allocations where PALIMPSEST_CUDA_SEPARATE is set.
+func Open(ordinal int) (*Device, error) {
+	return OpenWith(ordinal, Options{Separate: os.Getenv("PALIMPSEST_CUDA_SEPARATE") != ""})
+}
 
 // OpenWith takes hold of a device: its primary context, two streams, pinned staging memory. Device memory is taken with the
 // first Alloc. Close gives everything back.
@@ -78,8 +81,8 @@ func OpenWith(ordinal int, opts Options) (*Device, error) {
 		return nil, err
 	}
 	if opts.Arena < 0 || opts.Fraction < 0 || opts.Fraction > 1 || opts.Staging < 0 {
-		return nil, fault.Usage.Errorf("cuda: arena of %d bytes, fraction %g, staging of %d bytes: none may be negative, the fraction at most 1",
-			opts.Arena, opts.Fraction, opts.Staging)
+		return nil, fault.Usage.Errorf("cuda: arena of %d bytes, fraction %g, staging of %d bytes: none may be negative, "+
+			"the fraction at most 1", opts.Arena, opts.Fraction, opts.Staging)
 	}
 	if opts.Staging == 0 {
 		opts.Staging = 32 << 20
@@ -247,8 +250,8 @@ func (d *Device) grow(bytes int) error {
 	m := &d.mem
 	need := max(alignUp(bytes, alignment), alignment)
 	if m.sealed {
-		return fault.Device.Wrap(fmt.Errorf("%w: %s are needed inside a step, and the arena of %s has no gap above %s; hint: whatever a step uses is allocated before it",
-			ErrMemory, size(need), size(m.arena.size), size(m.arena.largest())))
+		return fault.Device.Wrap(fmt.Errorf("%w: %s are needed inside a step, and the arena of %s has no gap above %s; "+
+			"hint: whatever a step uses is allocated before it", ErrMemory, size(need), size(m.arena.size), size(m.arena.largest())))
 	}
 	var at cu.DevicePtr
 	var got int
@@ -276,9 +279,11 @@ func (d *Device) grow(bytes int) error {
 		return cuError(fmt.Sprintf("allocating %s of device memory", size(got)), err)
 	})
 	if errors.Is(err, ErrMemory) {
-		return fail(&Error{Op: fmt.Sprintf("device memory: %s needed, %s free of %s; this process holds %s", size(need), size(int(free)), size(int(total)), size(m.arena.size)),
-			Code: codeOutOfMemory, Text: words(codeOutOfMemory, "", ""),
-			Hint: "fewer tokens in a step (with more accumulation), recomputed activations or a smaller model need less; nvidia-smi shows who else uses the device"})
+		op := fmt.Sprintf("device memory: %s needed, %s free of %s; this process holds %s",
+			size(need), size(int(free)), size(int(total)), size(m.arena.size))
+		return fail(&Error{Op: op, Code: codeOutOfMemory, Text: words(codeOutOfMemory, "", ""),
+			Hint: "fewer tokens in a step (with more accumulation), recomputed activations or a smaller model need less; " +
+				"nvidia-smi shows who else uses the device"})
 	}
 	if err != nil {
 		return err
@@ -327,7 +332,8 @@ func (d *Device) Memory() (Memory, error) {
 	})
 	d.mem.Lock()
 	defer d.mem.Unlock()
-	return Memory{Arena: d.mem.arena.size, Used: d.mem.arena.busy, Peak: d.mem.arena.peak, Free: int(free), Capacity: int(total)}, err
+	a := &d.mem.arena
+	return Memory{Arena: a.size, Used: a.busy, Peak: a.peak, Free: int(free), Capacity: int(total)}, err
 }
 
 // Fill sets bytes of device memory to a value.

@@ -85,7 +85,8 @@ func Count() (int, error) {
 		return 0, fault.Device.Errorf("%w: %w", ErrNoDevice, cuError("counting devices", err))
 	}
 	if n == 0 {
-		return 0, fault.Device.Errorf("%w: the driver %s lists none; hint: see CUDA_VISIBLE_DEVICES and nvidia-smi", ErrNoDevice, shim.Library())
+		return 0, fault.Device.Errorf("%w: the driver %s lists none; hint: see CUDA_VISIBLE_DEVICES and nvidia-smi",
+			ErrNoDevice, shim.Library())
 	}
 	return n, nil
 }

@@ -82,8 +82,12 @@ func fail(err *Error) error {
 
 // names of results for machines whose driver cannot be asked.
 var names = map[int]string{
-	codeInvalidValue: "CUDA_ERROR_INVALID_VALUE", codeOutOfMemory: "CUDA_ERROR_OUT_OF_MEMORY", codeNoDevice: "CUDA_ERROR_NO_DEVICE",
-	codeInvalidDevice: "CUDA_ERROR_INVALID_DEVICE", codeNoSymbol: "CUDA_ERROR_SHARED_OBJECT_SYMBOL_NOT_FOUND", codeNotFound: "CUDA_ERROR_NOT_FOUND",
+	codeInvalidValue:  "CUDA_ERROR_INVALID_VALUE",
+	codeOutOfMemory:   "CUDA_ERROR_OUT_OF_MEMORY",
+	codeNoDevice:      "CUDA_ERROR_NO_DEVICE",
+	codeInvalidDevice: "CUDA_ERROR_INVALID_DEVICE",
+	codeNoSymbol:      "CUDA_ERROR_SHARED_OBJECT_SYMBOL_NOT_FOUND",
+	codeNotFound:      "CUDA_ERROR_NOT_FOUND",
 }
 
 // words puts a result's name, number and explanation together.

@@ -134,7 +134,8 @@ func (f *Function) AllowShared(bytes int) error {
 			f.name, bytes+f.static, d.info.Name, d.info.SharedOptin, f.static)
 	}
 	err := d.queue.do(func() error {
-		return driverError(fmt.Sprintf("%d bytes of shared memory for kernel %s", bytes, f.name), int(C.function_shared(f.handle, C.int(bytes))))
+		op := fmt.Sprintf("%d bytes of shared memory for kernel %s", bytes, f.name)
+		return driverError(op, int(C.function_shared(f.handle, C.int(bytes))))
 	})
 	if err == nil {
 		f.shared = bytes
@@ -158,7 +159,8 @@ func (f *Function) mismatch(a *Args, threads uint64, shared int) string {
 	}
 	for i, p := range f.parameters {
 		if p != a.places[i] {
-			return fmt.Sprintf("parameter %d was given as %d bytes at offset %d, the kernel takes %d bytes at %d", i, a.places[i].size, a.places[i].offset, p.size, p.offset)
+			return fmt.Sprintf("parameter %d was given as %d bytes at offset %d, the kernel takes %d bytes at %d",
+				i, a.places[i].size, a.places[i].offset, p.size, p.offset)
 		}
 	}
 	return ""
@@ -184,7 +186,8 @@ func (d *Device) Launch(f *Function, grid, block Dim3, shared int, a *Args) {
 	b := q.fill()
 	copy(b.parameters[b.size:], a.buffer[:a.size])
 	c := &b.commands[b.n]
-	*c = C.command{kind: C.COMMAND_LAUNCH, shared: C.uint32_t(shared), at: C.uint32_t(b.size), size: C.uint32_t(a.size), handle: f.handle}
+	*c = C.command{kind: C.COMMAND_LAUNCH, handle: f.handle, shared: C.uint32_t(shared),
+		at: C.uint32_t(b.size), size: C.uint32_t(a.size)}
 	c.grid = [3]C.uint32_t{C.uint32_t(grid.X), C.uint32_t(grid.Y), C.uint32_t(grid.Z)}
 	c.block = [3]C.uint32_t{C.uint32_t(block.X), C.uint32_t(block.Y), C.uint32_t(block.Z)}
 	b.size = alignUp(b.size+a.size, 16)

@@ -19,14 +19,18 @@ func pythonSites() []string {
 		}
 	}
 	if python, err := exec.LookPath("python3"); err == nil {
-		const ask = `import site, sysconfig; print("\n".join([sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), site.getusersitepackages()] + site.getsitepackages()))`
+		const ask = `import site, sysconfig
+print(sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), site.getusersitepackages(), *site.getsitepackages(), sep="\n")`
 		if out, err := exec.Command(python, "-c", ask).Output(); err == nil {
-			list = append(list, strings.Fields(string(out))...)
+			list = append(list, strings.Split(strings.TrimSpace(string(out)), "\n")...)
 		}
 	}
 	home, _ := os.UserHomeDir()
-	for _, pattern := range []string{"/usr/local/lib/python3*/dist-packages", "/usr/lib/python3/dist-packages", "/usr/local/lib/python3*/site-packages",
-		"/usr/lib/python3*/site-packages", "/opt/conda/lib/python3*/site-packages", filepath.Join(home, ".local/lib/python3*/site-packages")} {
+	for _, pattern := range []string{
+		"/usr/local/lib/python3*/dist-packages", "/usr/lib/python3/dist-packages",
+		"/usr/local/lib/python3*/site-packages", "/usr/lib/python3*/site-packages",
+		"/opt/conda/lib/python3*/site-packages", filepath.Join(home, ".local/lib/python3*/site-packages"),
+	} {
 		list = append(list, globs(pattern)...)
 	}
 	return list

@@ -60,8 +60,10 @@ const (
 	BiasGradA      Epilogue = 512
 )
 
-var epilogueNames = map[Epilogue]string{0: "", NoEpilogue: "", Bias: " + bias", GELU: ", gelu", GELUBias: " + bias, gelu", GELUAux: ", gelu kept",
-	GELUAuxBias: " + bias, gelu kept", DGELU: " * gelu'", DGELUBiasGradD: " * gelu', bias gradient", BiasGradA: ", sums of A", BiasGradB: ", sums of B"}
+var epilogueNames = map[Epilogue]string{
+	Bias: " + bias", GELU: ", gelu", GELUBias: " + bias, gelu", GELUAux: ", gelu kept", GELUAuxBias: " + bias, gelu kept",
+	DGELU: " * gelu'", DGELUBiasGradD: " * gelu', bias gradient", BiasGradA: ", sums of A", BiasGradB: ", sums of B",
+}
 
 // Matmul is a product of row-major matrices, D[M,N] = Scale * A[M,K] B[K,N], or added to D. With TransA, A is stored
 // [K,M]; with TransB, B is stored [N,K]. A and B are bfloat16.
@@ -154,7 +156,8 @@ func openProducts() (*C.struct_blaslt, string, error) {
 	if len(tried) > 0 {
 		why = strings.Join(tried, "; ")
 	}
-	return nil, "", fault.Device.Errorf("cuBLASLt: %s; hint: pip install nvidia-cublas-cu12, or name libcublasLt.so.12 in PALIMPSEST_CUBLASLT", why)
+	return nil, "", fault.Device.Errorf("cuBLASLt: %s; hint: pip install nvidia-cublas-cu12, or name libcublasLt.so.12 "+
+		"in PALIMPSEST_CUBLASLT", why)
 }
 
 // FindProducts says which cuBLASLt would be used and its version (as major*10000 + minor*100 + patch), or why there is none.
@@ -222,10 +225,11 @@ func (p *Products) failure(op string, status int) error {
 		return nil
 	}
 	const notInitialized, allocFailed, archMismatch, executionFailed = 1, 3, 8, 13
-	e := &Error{Op: op, Code: -status, Text: fmt.Sprintf("%s (cuBLASLt %s, status %d)", C.GoString(C.blaslt_status(p.lt, C.int(status))), p.Version(), status)}
+	text := C.GoString(C.blaslt_status(p.lt, C.int(status)))
+	e := &Error{Op: op, Code: -status, Text: fmt.Sprintf("%s (cuBLASLt %s, status %d)", text, p.Version(), status)}
 	switch status {
 	case notInitialized, archMismatch:
-		e.Hint = "this cuBLASLt does not serve this device or driver: PALIMPSEST_CUBLASLT names another, and its empty value the built-in products"
+		e.Hint = "this cuBLASLt does not serve this device or driver: PALIMPSEST_CUBLASLT names another; its empty value, none"
 	case executionFailed:
 		e.Hint = "an earlier kernel may be the cause: CUDA_LAUNCH_BLOCKING=1 makes the failing one report itself"
 	case allocFailed:
@@ -259,7 +263,8 @@ func (p *Products) Matmul(m Matmul) error {
 		return fmt.Errorf("%w: %v", ErrUnsupported, m)
 	}
 	// In column-major terms the operands change places.
-	p.device.queue.put(C.command{kind: C.COMMAND_PRODUCT, handle: C.uint64_t(uintptr(unsafe.Pointer(plan.c))), a: C.uint64_t(m.B), b: C.uint64_t(m.A), n: C.uint64_t(m.D),
+	p.device.queue.put(C.command{kind: C.COMMAND_PRODUCT, handle: C.uint64_t(uintptr(unsafe.Pointer(plan.c))),
+		a: C.uint64_t(m.B), b: C.uint64_t(m.A), n: C.uint64_t(m.D),
 		more: [2]C.uint64_t{C.uint64_t(m.Bias), C.uint64_t(m.Aux)}}, plan, false)
 	return nil
 }
@@ -281,7 +286,8 @@ func (m *Matmul) key() (productKey, error) {
 	}
 	s := C.product_shape{
 		m: C.uint64_t(m.N), n: C.uint64_t(m.M), k: C.uint64_t(m.K), transpose_a: flag(m.TransB), transpose_b: flag(m.TransA),
-		lda: C.int64_t(cmp.Or(m.LDB, pick(m.TransB, m.K, m.N))), ldb: C.int64_t(cmp.Or(m.LDA, pick(m.TransA, m.M, m.K))), ldd: C.int64_t(cmp.Or(m.LDD, m.N)),
+		lda: C.int64_t(cmp.Or(m.LDB, pick(m.TransB, m.K, m.N))), ldb: C.int64_t(cmp.Or(m.LDA, pick(m.TransA, m.M, m.K))),
+		ldd:      C.int64_t(cmp.Or(m.LDD, m.N)),
 		epilogue: C.int(epilogue), type_d: typeOf(m.Float),
 		align_a: C.uint32_t(alignedTo(m.B)), align_b: C.uint32_t(alignedTo(m.A)), align_d: C.uint32_t(alignedTo(m.D)),
 		alpha: C.float(cmp.Or(m.Scale, 1)), beta: C.float(flag(m.Add)), batch: C.int32_t(max(m.Batch, 1)),
@@ -351,9 +357,9 @@ func (p *Products) prepare(m Matmul, key productKey) (*product, error) {
 // text is the key for other processes: everything that decides the algorithm.
 func (k productKey) text() string {
 	s := k.shape
-	return fmt.Sprintf("m%d n%d k%d a%d:%d b%d:%d d%d:%d aux%d t%d%d type%d:%d epilogue%d beta%g batch%d:%d:%d:%d bias%d aux%d", s.m, s.n, s.k, s.lda, s.align_a,
-		s.ldb, s.align_b, s.ldd, s.align_d, s.ld_auxiliary, s.transpose_a, s.transpose_b, s.type_d, s.type_bias, s.epilogue, s.beta, s.batch, s.stride_a, s.stride_b,
-		s.stride_d, k.alignBias, k.alignAux)
+	return fmt.Sprintf("m%d n%d k%d a%d:%d b%d:%d d%d:%d aux%d:%d bias%d transposed%d%d types%d:%d epilogue%d beta%g batch%d:%d:%d:%d",
+		s.m, s.n, s.k, s.lda, s.align_a, s.ldb, s.align_b, s.ldd, s.align_d, s.ld_auxiliary, k.alignAux, k.alignBias,
+		s.transpose_a, s.transpose_b, s.type_d, s.type_bias, s.epilogue, s.beta, s.batch, s.stride_a, s.stride_b, s.stride_d)
 }
 
 // A Choice is the algorithm that was chosen for a shape. It means something to the same version of the library on the same

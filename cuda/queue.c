@@ -13,7 +13,8 @@ static CUresult issue(const command *c, const unsigned char *parameters, CUstrea
 	switch (c->kind) {
 	case COMMAND_LAUNCH: {
 		size_t size = c->size;
-		void *extra[] = {CU_LAUNCH_PARAM_BUFFER_POINTER, (void *)(parameters + c->at), CU_LAUNCH_PARAM_BUFFER_SIZE, &size, CU_LAUNCH_PARAM_END};
+		void *extra[] = {CU_LAUNCH_PARAM_BUFFER_POINTER, (void *)(parameters + c->at), CU_LAUNCH_PARAM_BUFFER_SIZE, &size,
+			CU_LAUNCH_PARAM_END};
 		return cuLaunchKernel((CUfunction)(uintptr_t)c->handle, c->grid[0], c->grid[1], c->grid[2], c->block[0], c->block[1],
 			c->block[2], c->shared, s, 0, extra);
 	}

@@ -33,8 +33,11 @@ func Target(major, minor int, targets []string) string {
 var ptxVersions = []struct {
 	ptx    string
 	driver int
-}{{"7.0", 11000}, {"7.1", 11010}, {"7.2", 11020}, {"7.3", 11030}, {"7.4", 11040}, {"7.5", 11050}, {"7.6", 11060}, {"7.7", 11070},
-	{"7.8", 11080}, {"8.0", 12000}, {"8.1", 12010}, {"8.2", 12020}, {"8.3", 12030}, {"8.4", 12040}, {"8.5", 12050}, {"8.6", 12070}, {"8.7", 12080}}
+}{
+	{"7.0", 11000}, {"7.1", 11010}, {"7.2", 11020}, {"7.3", 11030}, {"7.4", 11040}, {"7.5", 11050}, {"7.6", 11060},
+	{"7.7", 11070}, {"7.8", 11080}, {"8.0", 12000}, {"8.1", 12010}, {"8.2", 12020}, {"8.3", 12030}, {"8.4", 12040},
+	{"8.5", 12050}, {"8.6", 12070}, {"8.7", 12080},
+}
 
 // ptxHeader reads ".version" and ".target" of PTX text, "" where it has none.
 func ptxHeader(ptx string) (version, target string) {
@@ -62,8 +65,8 @@ func unfit(ptx string, major, minor, driver int) string {
 	}
 	for _, v := range ptxVersions {
 		if v.ptx == version && driver > 0 && driver < v.driver {
-			return fmt.Sprintf("it needs PTX %s, which drivers for CUDA %s and later compile; this driver serves CUDA %s; hint: install a newer driver",
-				version, cudaVersion(v.driver), cudaVersion(driver))
+			return fmt.Sprintf("it needs PTX %s, which drivers for CUDA %s and later compile; this driver serves CUDA %s; "+
+				"hint: install a newer driver", version, cudaVersion(v.driver), cudaVersion(driver))
 		}
 	}
 	return ""

@@ -115,7 +115,8 @@ func (d *Device) DenseAt(at Address, t tensor.Dtype, shape ...int) (dense *tenso
 	if at == 0 || bytes == 0 {
 		return nil, fmt.Errorf("cuda: tensor of %v and shape %v at 0x%x: it needs elements and an address", t, shape, uint64(at))
 	}
-	return tensor.New(tensor.Of(t), tensor.WithShape(shape...), tensor.WithEngine(d.Engine()), tensor.FromMemory(uintptr(at), bytes)), nil
+	return tensor.New(tensor.Of(t), tensor.WithShape(shape...), tensor.WithEngine(d.Engine()),
+		tensor.FromMemory(uintptr(at), bytes)), nil
 }
 
 // AddressOf is where a device tensor, or a slice of one, begins.
