@@ -43,7 +43,7 @@ bench: build ## measure this machine into bench/results
 bench-compare: build ## measure training beside PyTorch (PALIMPSEST_PYTHON)
 	@bash bench/compare.sh
 
-clean: ## remove what make built: ./palimpsest and ./demo
-	rm -rf palimpsest demo
+clean: ## remove what make built: ./palimpsest, ./demo and the emulation in ./bin
+	rm -rf palimpsest demo bin/emu* bin/libcuda-emu*
 
 include kernels/cu.mk

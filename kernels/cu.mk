@@ -12,13 +12,14 @@ EMU_TEST := $(EMU_OUT)/test
 # The engine and the driver are not instrumented, but told which sanitizer is there: fibers share their state on purpose.
 # For this processor, but without fusing products and sums by itself, so that every processor gives the same bits.
 emu_native := $(if $(filter x86_64,$(shell uname -m)),-march=native -ffp-contract=off)
-emu_flags := -std=c++17 -O2 $(emu_native) -g -fPIC -fvisibility=hidden -Wall -Wextra -Wno-unused-function -Wno-unused-parameter -Icuda/abi -Ikernels -MMD -MP
+emu_flags := -std=c++17 -O2 $(emu_native) -g -fPIC -fvisibility=hidden -Icuda/abi -Ikernels -MMD -MP \
+	-Wall -Wextra -Wno-unused-function -Wno-unused-parameter
 emu_tell := $(if $(findstring address,$(EMU_SAN)),-DEMU_ASAN) $(if $(findstring thread,$(EMU_SAN)),-DEMU_TSAN)
 emu_instrument := $(if $(EMU_SAN),-fsanitize=$(EMU_SAN) -fno-omit-frame-pointer)
 emu_link := $(if $(EMU_SAN),-fsanitize=$(EMU_SAN)) -lpthread
 
 emu_engine := engine launch collectives shared memory fiber_switch selftest
-emu_driver := driver driver_memory driver_queue driver_modules driver_record
+emu_driver := driver driver_device driver_memory driver_queue driver_modules driver_record
 emu_kernels := $(patsubst kernels/%.cu,%,$(wildcard kernels/*.cu))
 emu_objects := $(addprefix $(EMU_OUT)/,$(addsuffix .o,$(emu_engine) $(emu_driver))) $(emu_kernels:%=$(EMU_OUT)/unit_%.o)
 
@@ -30,7 +31,7 @@ $(EMU_LIB): $(emu_objects)
 	@$(CXX) -shared -o $@ $^ $(emu_link)
 	@echo "built $@"
 
-$(EMU_TEST): $(emu_objects) $(EMU_OUT)/test.o $(EMU_OUT)/unit_test.o
+$(EMU_TEST): $(emu_objects) $(EMU_OUT)/test.o $(EMU_OUT)/test_driver.o $(EMU_OUT)/unit_test.o
 	@$(CXX) -o $@ $^ $(emu_link)
 
 $(EMU_OUT)/replay: $(filter-out $(EMU_OUT)/driver%,$(emu_objects)) $(EMU_OUT)/replay.o
@@ -93,6 +94,7 @@ test-emulated: test-kernels $(EMU_OUT)/replay
 	@rm -rf $(EMU_OUT)/launches && mkdir -p $(EMU_OUT)/launches
 	@PALIMPSEST_EMU_RECORD=$(CURDIR)/$(EMU_OUT)/launches $(call emu_go,bin/libcuda-emu.so) $(EMULATED)
 	@TSAN_OPTIONS=halt_on_error=1 $(EMU_OUT)/replay $(EMU_OUT)/launches/*.launch
+	@rm -rf $(EMU_OUT)/launches
 else ifneq ($(findstring address,$(EMU_SAN)),)
 test-emulated: test-kernels $(EMU_LIB)
 	@$(call emu_go,$(EMU_LIB)) -exec "env LD_PRELOAD=$(shell $(CC) -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0" $(EMULATED)

@@ -2,9 +2,21 @@
 // streams, events and the default stream constrain, so that a missing wait shows. A fault of the host code gives the
 // CUresult that the driver's documentation names and one line on stderr. What its parts know of each other:
 //
-//   driver.cpp          settings, errors, device, contexts        driver_modules.cpp  PTX, functions, launches
-//   driver_memory.cpp   allocations, copies, fills                driver_queue.cpp    streams, events, capture, graphs
-//   driver_record.cpp   launches written to files
+//   driver.cpp          settings, errors, handles           driver_queue.cpp    streams, events, capture, graphs
+//   driver_device.cpp   the device, contexts                driver_modules.cpp  PTX, functions, launches
+//   driver_memory.cpp   allocations, copies, fills          driver_record.cpp   launches written to files
+//
+// Variables, read at cuInit:
+//
+//   PALIMPSEST_EMU_ORDER    random (default), eager, late, reversed: see When
+//   PALIMPSEST_EMU_COPIES   random (default), eager, lazy: when cp.async copies
+//   PALIMPSEST_EMU_SEED     of everything random (1)
+//   PALIMPSEST_EMU_WORKERS  OS threads that run a launch (2)
+//   PALIMPSEST_EMU_MEM      the device's memory in MiB (1024)
+//   PALIMPSEST_EMU_CC       its compute capability (80)
+//   PALIMPSEST_EMU_FAIL     name:n:code: the n-th call of name, with its suffix, fails with code
+//   PALIMPSEST_EMU_STATS    1: launches, threads and time by kernel when a context ends
+//   PALIMPSEST_EMU_RECORD   a folder for launches that replay.cpp runs again
 #pragma once
 #include <cuda.h>
 #include <stdint.h>
@@ -143,6 +155,8 @@ struct Call {
 	~Call();
 };
 
+void forget(const Object *o); // no handle of it is known any more
+void retire(const Context *c); // none of its objects is alive any more
 Object *checked(const void *handle, Kind kind, CUresult *code);
 template <class T> T *get(const void *handle, Kind kind, CUresult *code)
 {
