@@ -22,13 +22,16 @@ func tokenizerCommand() *cli.Command {
 		Subcommands: []*cli.Command{
 			{
 				Name:      "train",
-				Usage:     "learn a byte-level BPE vocabulary from files and write a tokenizer.json",
+				Usage:     "learn a vocabulary from files, byte-level BPE or WordPiece, and write a tokenizer.json",
 				ArgsUsage: "FILE|FOLDER|PATTERN...",
 				Description: example("palimpsest tokenizer train --vocab 8192 --out tokenizer.json texts/",
 					"palimpsest tokenizer train --vocab 4096 --include '*.go' --out go.json src/",
+					"palimpsest tokenizer train --kind wordpiece --lowercase --vocab 16000 --out bert.json texts/",
 					"palimpsest tokenizer train --special '<|im_start|>' --special '<|im_end|>' --shape messages --template chatml --out chat.json chats.jsonl"),
 				Flags: append([]cli.Flag{
-					&cli.IntFlag{Name: "vocab", Value: 8192, Usage: "`NUMBER` of ids, the special tokens and the 256 bytes included"},
+					&cli.StringFlag{Name: "kind", Value: text.KindBPE, Usage: "bpe (over bytes, loses nothing) or wordpiece (over characters, as BERT)"},
+					&cli.BoolFlag{Name: "lowercase", Usage: "of wordpiece: drop case and accents, as BERT uncased"},
+					&cli.IntFlag{Name: "vocab", Value: 8192, Usage: "`NUMBER` of ids, the special tokens and the 256 bytes (or the alphabet) included"},
 					&cli.StringFlag{Name: "out", Usage: "tokenizer.json `FILE` to write"},
 					&cli.IntFlag{Name: "min-frequency", Value: 2, Usage: "a pair seen fewer `TIMES` is not merged"},
 					&cli.StringSliceFlag{Name: "special", Usage: "`NAME` of one more special token, such as a marker of --template; may be repeated"},
@@ -78,10 +81,15 @@ func trainTokenizer(c *cli.Context) error {
 	if err := writable(filepath.Dir(out)); err != nil {
 		return err
 	}
+	specials := text.DefaultSpecials
+	if c.String("kind") == text.KindWordPiece {
+		specials = text.WordPieceSpecials
+	}
 	start := time.Now()
 	status := newStatusLine(c)
 	tokenizer, report, err := text.Train(text.Texts(reader.Documents()), text.TrainOptions{
-		Vocab: c.Int("vocab"), MinFrequency: c.Int("min-frequency"), Specials: slices.Concat(text.DefaultSpecials, c.StringSlice("special")),
+		Vocab: c.Int("vocab"), MinFrequency: c.Int("min-frequency"), Specials: slices.Concat(specials, c.StringSlice("special")),
+		Kind: c.String("kind"), Lowercase: c.Bool("lowercase"),
 		Progress: func(p text.TrainProgress) {
 			status.update(func() string {
 				if p.MaxMerges == 0 {
@@ -99,7 +107,7 @@ func trainTokenizer(c *cli.Context) error {
 		return err
 	}
 	result := tokenizerResult{
-		File: out, Hash: tokenizer.Hash(), Vocab: tokenizer.Vocab(), Merges: tokenizer.Merges(),
+		File: out, Hash: tokenizer.Hash(), Vocab: tokenizer.Vocab(), Merges: report.Merges,
 		Seconds: time.Since(start).Seconds(), Train: report, Reading: countsOf(reader.Report()), Notes: readerNotes(reader.Report()),
 	}
 	if report.Exhausted {
@@ -107,6 +115,13 @@ func trainTokenizer(c *cli.Context) error {
 	}
 	if report.PrunedWords > 0 {
 		result.Notes = append(result.Notes, fmt.Sprintf("%s rare words were dropped while counting, to bound the memory", count(report.PrunedWords)))
+	}
+	if report.RareCharacters > 0 {
+		result.Notes = append(result.Notes, fmt.Sprintf("%s rare characters got no token, and %s words with them were left out: WordPiece knows neither",
+			count(report.RareCharacters), count(report.RareWords)))
+	}
+	if report.LongWords > 0 {
+		result.Notes = append(result.Notes, fmt.Sprintf("%s words of more than 100 characters were left out, which WordPiece does not cut", count(report.LongWords)))
 	}
 	return show(c, result, func(w io.Writer) {
 		fmt.Fprintf(w, "%s: %s ids, %s merges, hash %s\n", out, count(result.Vocab), count(result.Merges), result.Hash)

@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"os"
 	"strconv"
 	"syscall"
 
@@ -47,7 +46,7 @@ func encodeLines(c *cli.Context) error {
 		return err
 	}
 	encoder := t.NewEncoder()
-	in, out := bufio.NewReaderSize(os.Stdin, 1<<20), bufio.NewWriterSize(c.App.Writer, 1<<20)
+	in, out := bufio.NewReaderSize(c.App.Reader, 1<<20), bufio.NewWriterSize(c.App.Writer, 1<<20)
 	var line, row []byte
 	var ids []int32
 	var spans []text.Span

@@ -11,11 +11,22 @@ import (
 // DefaultSpecials are the special tokens of a trained vocabulary unless others are asked for; their ids are 0 to 3.
 var DefaultSpecials = []string{"<s>", "</s>", "<pad>", "<mask>"}
 
+// WordPieceSpecials are those of a trained WordPiece vocabulary, in the order of BERT's.
+var WordPieceSpecials = []string{"[PAD]", unknownToken, "[CLS]", "[SEP]", "[MASK]"}
+
+// Kinds of tokenizers to train.
+const (
+	KindBPE       = "bpe"
+	KindWordPiece = "wordpiece"
+)
+
 // TrainOptions says how to train a vocabulary. Zero values mean the defaults.
 type TrainOptions struct {
 	Vocab        int                 // ids to make, special tokens and the 256 bytes included; required
 	MinFrequency int                 // a pair seen less often is not merged; default 2
-	Specials     []string            // names of the special tokens, ids from 0; default DefaultSpecials
+	Kind         string              // "bpe", bytes with GPT-2's pieces (the default), or "wordpiece", BERT's characters
+	Lowercase    bool                // of WordPiece: drop case and accents, as BERT uncased
+	Specials     []string            // names of the special tokens, ids from 0; default DefaultSpecials or WordPieceSpecials
 	MaxWords     int                 // distinct words kept while counting, which bounds memory; default 4,000,000
 	Progress     func(TrainProgress) // called now and then from the goroutine of Train
 }
@@ -33,6 +44,9 @@ type TrainReport struct {
 	PrunedWords       int64 // rare words dropped to stay within MaxWords,
 	PrunedOccurrences int64 // and how often those had been seen
 	CutWords          int64 // words longer than 1024 bytes, which were counted in parts
+	LongWords         int64 // words of more than 100 characters, which WordPiece does not cut and were left out
+	RareCharacters    int   // characters that got no token, for want of room in the alphabet of WordPiece,
+	RareWords         int   // and the words that were left out for them
 	Merges            int
 	Vocab             int
 	Exhausted         bool // no pair was left to merge before Vocab was reached
@@ -40,13 +54,17 @@ type TrainReport struct {
 
 // Train learns a byte-level BPE vocabulary (Sennrich, Haddow and Birch 2016, over bytes as in Radford et al. 2019): the
 // special tokens, the 256 bytes in order, then one token for each merge of the most frequent pair of neighbours. Of pairs
-// equally frequent, the one with the smaller ids comes first, so the result is a function of the corpus alone.
+// equally frequent, the one with the smaller ids comes first, so the result is a function of the corpus alone. A WordPiece
+// vocabulary is learned by the same merges, over the characters of BERT's words: first, and inside of a word with "##".
 //
 // Errors of the corpus are returned as they are; an empty corpus is a fault.Data, bad options are a fault.Usage.
 func Train(corpus iter.Seq2[[]byte, error], o TrainOptions) (*Tokenizer, TrainReport, error) {
 	var report TrainReport
 	if o.Specials == nil {
 		o.Specials = DefaultSpecials
+		if o.Kind == KindWordPiece {
+			o.Specials = WordPieceSpecials
+		}
 	}
 	if o.MinFrequency == 0 {
 		o.MinFrequency = 2
@@ -60,14 +78,23 @@ func Train(corpus iter.Seq2[[]byte, error], o TrainOptions) (*Tokenizer, TrainRe
 	if err := o.check(); err != nil {
 		return nil, report, err
 	}
-	counts, err := countWords(corpus, o.MaxWords, &report, func() { o.Progress(TrainProgress{TrainReport: report}) })
+	fresh := newWordCounts
+	if o.Kind == KindWordPiece {
+		fresh = func() *wordCounts { return newWordPieceCounts(o.Lowercase) }
+	}
+	counts, err := countWords(corpus, fresh, o.MaxWords, &report, func() { o.Progress(TrainProgress{TrainReport: report}) })
 	if err != nil {
 		return nil, report, err
 	}
 	if report.Bytes == 0 {
 		return nil, report, fault.Data.Errorf("no text to train a tokenizer on (%d documents, 0 bytes)", report.Documents)
 	}
-	tr := newTrainer(counts, o)
+	var tr *trainer
+	if o.Kind == KindWordPiece {
+		tr = newWordPieceTrainer(counts, o, &report)
+	} else {
+		tr = newTrainer(counts, o)
+	}
 	goal := o.Vocab - len(tr.tokens)
 	for len(tr.tokens) < o.Vocab {
 		if !tr.step() {
@@ -85,22 +112,41 @@ func Train(corpus iter.Seq2[[]byte, error], o TrainOptions) (*Tokenizer, TrainRe
 	for i := range o.Specials {
 		special[i] = true
 	}
-	t, err := newTokenizer(tr.tokens, special, tr.merges)
+	var t *Tokenizer
+	if o.Kind == KindWordPiece {
+		t, err = newWordPieceTokenizer(tr, special, o.Lowercase)
+	} else {
+		t, err = newTokenizer(tr.tokens, special, tr.merges)
+	}
 	return t, report, err
 }
 
 func (o *TrainOptions) check() error {
+	if o.Kind != "" && o.Kind != KindBPE && o.Kind != KindWordPiece {
+		return fault.Usage.Errorf("kind of tokenizer %q: expected %s or %s", o.Kind, KindBPE, KindWordPiece)
+	}
+	wordPiece := o.Kind == KindWordPiece
+	if o.Lowercase && !wordPiece {
+		return fault.Usage.Errorf("only tokenizers of the kind %s drop case", KindWordPiece)
+	}
 	for i, name := range o.Specials {
 		switch b, _, ok := surfaceBytes(name); {
 		case name == "":
 			return fault.Usage.Errorf("special token %d is empty", i)
 		case slices.Contains(o.Specials[:i], name):
 			return fault.Usage.Errorf("special token %q is given twice", name)
-		case ok && len(b) == 1:
+		case ok && len(b) == 1 && !wordPiece:
 			return fault.Usage.Errorf("special token %q is the name of a byte; hint: use a longer name such as <%s>", name, name)
 		}
 	}
-	if least := len(o.Specials) + 256; o.Vocab < least || o.Vocab > MaxVocab {
+	if wordPiece {
+		if !slices.Contains(o.Specials, unknownToken) {
+			return fault.Usage.Errorf("WordPiece needs the special token %s", unknownToken)
+		}
+		if least := len(o.Specials) + 2; o.Vocab < least || o.Vocab > MaxVocab {
+			return fault.Usage.Errorf("vocabulary of %d: expected %d to %d", o.Vocab, least, MaxVocab)
+		}
+	} else if least := len(o.Specials) + 256; o.Vocab < least || o.Vocab > MaxVocab {
 		return fault.Usage.Errorf("vocabulary of %d: expected %d (%d special tokens and 256 bytes) to %d", o.Vocab, least,
 			len(o.Specials), MaxVocab)
 	}
@@ -137,6 +183,10 @@ type trainer struct {
 	raised   []int32          // pairs whose count grew in this step
 	queue    queue[bid]
 	least    int64
+
+	// Of WordPiece: ids below opening are special tokens and characters that begin a word, those up to alphabet characters
+	// inside of one; merges follow in order.
+	opening, alphabet int32
 }
 
 // A pair is two neighbouring symbols: how often they occur, and positions of the left one.

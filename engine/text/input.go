@@ -245,7 +245,7 @@ func (s paddingStrategy) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct{ Fixed int }{*s.fixed})
 }
 
-// maxPadded bounds the length of a padded input.
+// maxPadded bounds the lengths that padding can ask for.
 const maxPadded = 1 << 24
 
 // pad fills up one input.
@@ -257,8 +257,7 @@ func (p *padding) pad(e *Encoding) {
 	if m := p.PadToMultipleOf; m != nil && *m > 0 && n%*m > 0 {
 		n += *m - n%*m
 	}
-	n = min(n, maxPadded) - len(e.IDs)
-	if n <= 0 {
+	if n -= len(e.IDs); n <= 0 {
 		return
 	}
 	fill := specialEncoding(int32(p.PadTypeID), slices.Repeat([]int32{p.PadID}, n)...)

@@ -283,6 +283,9 @@ func (f *file) build() (*Tokenizer, error) {
 		taken[id], names[id], special[id] = true, name, isSpecial[name]
 		_, s.inVocab[id] = f.vocab[name]
 	}
+	if growth(s.normalizer) > maxGrowth {
+		return nil, fmt.Errorf("$.normalizer: its replacements make text more than %d times as long", maxGrowth)
+	}
 	if s.postProcessor != nil {
 		if err := s.postProcessor.check(ids); err != nil {
 			return nil, fmt.Errorf("$.post_processor: %w", err)

@@ -4,6 +4,28 @@ import (
 	"unicode/utf8"
 )
 
+// maxGrowth bounds how many times longer the replacements of a normalizer can make a text.
+const maxGrowth = 64
+
+// growth multiplies what replacements one behind the other can do.
+func growth(n normalizer) int {
+	switch n := n.(type) {
+	case *normalizerSequence:
+		all := 1
+		for _, part := range n.Normalizers {
+			all = min(all*growth(part), maxGrowth+1)
+		}
+		return all
+	case *replaceNormalizer:
+		least := max(1, n.Pattern.least)
+		if n.Pattern.String != nil {
+			least = len(*n.Pattern.String)
+		}
+		return min(maxGrowth+1, max(1, (len(n.Content)+least-1)/least))
+	}
+	return 1
+}
+
 func (f *file) readNormalizer() (normalizer, error) {
 	switch kind := f.typeName(); kind {
 	case "Sequence":
@@ -253,7 +275,7 @@ func (f *file) readPadding() error {
 	}
 	p := &padding{}
 	f.spec.padding = p
-	return f.record(members{"direction": f.oneOf(&p.Direction, directions), "pad_to_multiple_of": &p.PadToMultipleOf, "pad_id": &p.PadID,
+	err := f.record(members{"direction": f.oneOf(&p.Direction, directions), "pad_to_multiple_of": &p.PadToMultipleOf, "pad_id": &p.PadID,
 		"pad_type_id": &p.PadTypeID, "pad_token": &p.PadToken, "strategy": func() error {
 			if f.peek() == '"' {
 				p.Strategy = paddingStrategy{}
@@ -262,4 +284,10 @@ func (f *file) readPadding() error {
 			p.Strategy.fixed = new(int)
 			return f.record(members{"Fixed": p.Strategy.fixed}, "Fixed")
 		}}, "strategy", "direction", "pad_to_multiple_of", "pad_id", "pad_type_id", "pad_token")
+	for _, n := range []*int{p.Strategy.fixed, p.PadToMultipleOf} {
+		if err == nil && n != nil && *n > maxPadded {
+			err = f.errorf("length %d, expected at most %d", *n, maxPadded)
+		}
+	}
+	return err
 }

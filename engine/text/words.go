@@ -19,9 +19,14 @@ type wordCounts struct {
 	counts []int64
 	bytes  int64 // of all words
 	cut    int64 // pre-tokens that were longer than longestWord
+	long   int64 // words left out by wordPieceWords
+	addDoc func(c *wordCounts, text []byte)
 }
 
-func newWordCounts() *wordCounts { return &wordCounts{index: map[string]int32{}} }
+// newWordCounts counts pieces of GPT-2's pre-tokenizer.
+func newWordCounts() *wordCounts {
+	return &wordCounts{index: map[string]int32{}, addDoc: (*wordCounts).addText}
+}
 
 func (c *wordCounts) add(word []byte, n int64) {
 	if i, ok := c.index[string(word)]; ok {
@@ -68,6 +73,7 @@ func (c *wordCounts) merge(from *wordCounts) {
 		}
 	}
 	c.cut += from.cut
+	c.long += from.long
 }
 
 // prune drops the rarest words, all of one count together, until at most three quarters of maxWords and of maxWordBytes
@@ -95,15 +101,15 @@ func (c *wordCounts) prune(maxWords int) (words, occurrences int64) {
 			occurrences += n
 		}
 	}
-	rest.cut = c.cut
+	rest.cut, rest.long, rest.addDoc = c.cut, c.long, c.addDoc
 	*c = *rest
 	return words, occurrences
 }
 
 // countWords counts the words of a corpus on several goroutines. Batches are cut by bytes and added in order, so the
 // result, pruning included, does not depend on the number of goroutines.
-func countWords(corpus iter.Seq2[[]byte, error], maxWords int, report *TrainReport, progress func()) (*wordCounts, error) {
-	total := newWordCounts()
+func countWords(corpus iter.Seq2[[]byte, error], fresh func() *wordCounts, maxWords int, report *TrainReport, progress func()) (*wordCounts, error) {
+	total := fresh()
 	type batch struct {
 		text []byte
 		ends []int // of the documents in text
@@ -118,7 +124,7 @@ func countWords(corpus iter.Seq2[[]byte, error], maxWords int, report *TrainRepo
 			report.PrunedWords += words
 			report.PrunedOccurrences += occurrences
 		}
-		report.Words, report.CutWords = len(total.words), total.cut
+		report.Words, report.CutWords, report.LongWords = len(total.words), total.cut, total.long
 		progress()
 	}
 	start := func() {
@@ -129,9 +135,9 @@ func countWords(corpus iter.Seq2[[]byte, error], maxWords int, report *TrainRepo
 		current = batch{}
 		running = append(running, done)
 		go func() {
-			counts, i := newWordCounts(), 0
+			counts, i := fresh(), 0
 			for _, end := range b.ends {
-				counts.addText(b.text[i:end])
+				counts.addDoc(counts, b.text[i:end])
 				i = end
 			}
 			done <- counts
