@@ -58,7 +58,7 @@ $(EMU_OUT):
 -include $(wildcard $(EMU_OUT)/*.d)
 
 ptx: ## compile the kernels to kernels/ptx (clang-19)
-	@rm -rf kernels/ptx && kernels/ptx.sh ptx
+	@new=$$(mktemp -d) && kernels/ptx.sh $$new && mkdir -p kernels/ptx && rm -rf kernels/ptx/sm_80 && cp -r $$new/sm_80 kernels/ptx/ && rm -rf $$new
 
 ptx-check: ## the committed PTX is what the sources give, without spills
 	@kernels/ptx.sh --check

@@ -42,7 +42,8 @@ unsigned parameter_size(const std::string &text)
 
 bool parse_entry(const char *at, Entry *e, const char **rest)
 {
-	const char *open = strchr(at, '('), *close = open ? strchr(open, ')') : nullptr, *body = close ? strchr(close, '{') : nullptr;
+	const char *open = strchr(at, '('), *close = open ? strchr(open, ')') : nullptr;
+	const char *body = close ? strchr(close, '{') : nullptr;
 	if (!body)
 		return false;
 	e->name.assign(at, strcspn(at, "( \t\r\n"));
@@ -77,7 +78,8 @@ CUresult check_target(const char *text)
 CUresult fits(const Entry &e, const emu::Kernel &k)
 {
 	if (e.sizes.size() != k.count)
-		return refuse(CUDA_ERROR_INVALID_SOURCE, "%s: the PTX has %zu parameters, the kernel compiled for the host %u; hint: make ptx",
+		return refuse(CUDA_ERROR_INVALID_SOURCE,
+			"%s: the PTX has %zu parameters, the kernel compiled for the host %u; hint: make ptx",
 			e.name.c_str(), e.sizes.size(), k.count);
 	for (size_t i = 0; i < e.sizes.size(); i++)
 		if (e.sizes[i] != k.arguments[i].size)

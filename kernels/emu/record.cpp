@@ -1,6 +1,6 @@
-// Runs the self-test kernel in the emulation and prints testdata/selftest.json: inputs, expected words, tolerances. With the
-// name of such a file it compares its words with what the emulation gives now, within the tolerances, because mathematical
-// functions of the C library differ in the last bit.
+// Runs the self-test kernel in the emulation and prints testdata/selftest.json: inputs, expected words, tolerances. With
+// the name of such a file it compares its words with what the emulation gives now, within the tolerances, because
+// mathematical functions of the C library differ in the last bit.
 // The inputs are fixed: bits of a linear congruential generator made into floats of the sizes that each row asks for, with
 // the special values in front.
 #include <math.h>

@@ -1,6 +1,6 @@
-// Runs recorded launches again: replay FILE... One line for each kernel, and one for those that no file held. Every launch
-// runs twice, with eager copies in order and with lazy ones in random order. The exit code is 1 where a launch fails, and the
-// sanitizer's own where it reports something.
+// Runs recorded launches again: replay FILE... One line for each kernel, and one for those that no file held. Every
+// launch runs twice, with eager copies in order and with lazy ones in random order. The exit code is 1 where a launch
+// fails, and the sanitizer's own where it reports something.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -74,7 +74,8 @@ void test_functions()
 	worst("ferf", ferf, erf, -5, 5, 3e-7);
 	worst("fnormcdf", fnormcdf, [](double x) { return 0.5 * erfc(-x * M_SQRT1_2); }, -12, 12, 1e-6);
 	check(fexp(-200) == 0 && fexp(100) == INFINITY && isnan(fexp(NAN)), "fexp of large numbers and NaN");
-	check(flog(0) == -INFINITY && isnan(flog(-1)) && flog(INFINITY) == INFINITY && isnan(flog(NAN)), "flog of 0, -1, infinity");
+	check(flog(0) == -INFINITY && isnan(flog(-1)) && flog(INFINITY) == INFINITY && isnan(flog(NAN)),
+		"flog of 0, -1, infinity");
 	check(flog(1e-42f) < -96 && flog(1e-42f) > -97, "flog of a subnormal number");
 	check(ftanh(INFINITY) == 1 && ftanh(-INFINITY) == -1 && isnan(ftanh(NAN)), "ftanh at infinity");
 	check(ferf(INFINITY) == 1 && ferf(-9) == -1 && isnan(ferf(NAN)), "ferf at infinity");
@@ -276,7 +277,9 @@ void bench()
 			printf("  element-wise               %8.2f ns a thread\n", t * 1e9 / N);
 			t = seconds([&] { run("test_softmax", 512, 128, 128, o, y.at, x.at, mask.at, 256); });
 			printf("  softmax (24 collectives)   %8.2f ns a thread\n", t * 1e9 / (512 * 128));
-			t = seconds([&] { run("test_product", dim3(S / 64, S / 64), 128, 4 * TILE * ROW * 2, o, y.at, x.at, x.at, S, S, S, 0); });
+			t = seconds([&] {
+				run("test_product", dim3(S / 64, S / 64), 128, 4 * TILE * ROW * 2, o, y.at, x.at, x.at, S, S, S, 0);
+			});
 			printf("  product                    %8.2f GFLOP/s\n", 2.0 * S * S * S / t * 1e-9);
 		}
 }

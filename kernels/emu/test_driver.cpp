@@ -18,7 +18,8 @@ int ceildiv(int a, int b) { return (a + b - 1) / b; }
 
 const char *const PTX =
 	".version 7.8\n.target sm_80\n.address_size 64\n"
-	".visible .entry test_axpy(\n.param .u64 test_axpy_param_0,\n.param .u64 test_axpy_param_1,\n.param .f32 a,\n.param .u32 n\n)\n"
+	".visible .entry test_axpy(\n.param .u64 test_axpy_param_0,\n.param .u64 test_axpy_param_1,\n"
+	".param .f32 test_axpy_param_2,\n.param .u32 test_axpy_param_3\n)\n"
 	".maxntid 256, 1, 1\n{\nret;\n}\n"
 	".visible .entry test_fault(.param .u64 p, .param .u32 fault, .param .u64 at)\n{\nret;\n}\n"
 	".visible .entry test_nowhere(.param .u64 p)\n{\nret;\n}\n";
@@ -152,8 +153,8 @@ void test_order()
 			s.must(cuStreamSynchronize(s.stream));
 		}
 	s.must(cuMemFreeHost(pinned));
-	check(wrong[1] == 0 && wrong[0] > 0 && stale > 0, "wrong with an event %d, without %d, read too early %d", wrong[1], wrong[0],
-		stale);
+	check(wrong[1] == 0 && wrong[0] > 0 && stale > 0, "wrong with an event %d, without %d, read too early %d", wrong[1],
+		wrong[0], stale);
 }
 
 struct HostFault {
@@ -203,7 +204,8 @@ const HostFault host_faults[] = {
 		[](Session &s) { return cuFuncSetAttribute(s.fault, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, 240 << 10); }},
 	{"one argument too few", 1, [](Session &s) { return s.launch(s.axpy, 1, 32, 0, host, 16); }},
 	{"one argument too many", 1, [](Session &s) { return s.launch(s.axpy, 1, 32, 0, host, 32); }},
-	{"a host pointer to a kernel", 700, [](Session &s) { return sync(s, s.add((CUdeviceptr)host, s.memory(64), 1, 16, s.stream)); }},
+	{"a host pointer to a kernel", 700,
+		[](Session &s) { return sync(s, s.add((CUdeviceptr)host, s.memory(64), 1, 16, s.stream)); }},
 	{"a freed pointer to a kernel", 700,
 		[](Session &s) {
 			CUdeviceptr p = s.memory(64);
@@ -288,7 +290,8 @@ const HostFault host_faults[] = {
 	{"stale PTX", 300,
 		[](Session &) {
 			CUmodule m;
-			return cuModuleLoadData(&m, ".version 7.8\n.target sm_80\n.visible .entry test_axpy(.param .u64 y, .param .u32 n)\n{ ret; }");
+			return cuModuleLoadData(&m,
+				".version 7.8\n.target sm_80\n.visible .entry test_axpy(.param .u64 y, .param .u32 n)\n{ ret; }");
 		}},
 	{"PTX for a newer device", 218,
 		[](Session &) {
