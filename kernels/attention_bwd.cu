@@ -7,8 +7,9 @@
 // dS = P*(dP - delta). Scores are laid out so that an accumulator is the operand of the next product: P and dS never pass
 // through shared memory.
 // Fused: mask, dropout (recomputed), exponential, scale, and the sum over the heads of a group.
-// Shapes: QKV, DQKV bf16 [rows,(H+2K)D]; Out, DOut bf16 [rows,HD]; LSE float32 [H,rows]. Tiles: 128 keys or queries for
-// D <= 64, else 64, against tiles of 64 (32) that cp.async double-buffers. Heads are padded to 64 or 128 columns.
+// Shapes: QKV, DQKV bf16 [rows,(H+2K)D]; Out, DOut bf16 [rows,HD]; LSE float32 [H,rows]. Tiles: 64 keys, or
+// 128 queries (64 for D > 64), against tiles of 64 (32 for D > 64) that cp.async double-buffers. Heads are padded to 64 or
+// 128 columns.
 // FLOPs a visible pair of query and key and head: 8D by keys, 6D by queries. Bytes: QKV, DOut and DQKV once; q and dO once
 // more for each tile of keys, k and v for each tile of queries (mostly from L2).
 // Source: FlashAttention-2, arXiv 2307.08691, its one pass with atomics split in two. Oracle: attention_ref.go.
@@ -99,7 +100,7 @@ CUK float negated(float lse) { return lse == -INFINITY ? -INFINITY : -lse * CUK_
 
 template <int W, bool DROP> CUK void by_keys(const Gradients &a, const Dropout &drop)
 {
-	constexpr int MT = 1, KT = W == 64 ? 128 : 64, THREADS = 2 * KT, QT = W == 64 ? 64 : 32, LD = W + 8;
+	constexpr int MT = 1, KT = 64 * MT, THREADS = 128, QT = W == 64 ? 64 : 32, LD = W + 8;
 	Smem sm;
 	bf16 *sk = sm.take<bf16>(KT * LD), *sv = sm.take<bf16>(KT * LD);
 	bf16 *queries = sm.take<bf16>(2 * QT * LD), *douts = sm.take<bf16>(2 * QT * LD);
@@ -388,21 +389,22 @@ EMU_KERNEL(attention_delta)
 	bf16 *dqkv, const bf16 *dout, const float *lse, const float *delta, const bf16 *qkv, const int4 *segments, const int2 *work, \
 		int rows, int H, int K, int D, float scale, float scale2, int aligned
 #define GRADIENTS {dqkv, dout, lse, delta, qkv, segments, work, rows, H, K, D, scale, scale2, aligned}
-#define VARIANTS(name, body, W, threads)                                                                     \
-	extern "C" __global__ void __launch_bounds__(threads) attention_##name##_##W(PARAMETERS)            \
-	{                                                                                               \
-		attention::body<W, false>(GRADIENTS, {});                                                   \
-	}                                                                                               \
-	EMU_KERNEL(attention_##name##_##W)                                                              \
-	extern "C" __global__ void __launch_bounds__(threads) attention_##name##_drop_##W(PARAMETERS, Dropout drop) \
-	{                                                                                               \
-		attention::body<W, true>(GRADIENTS, drop);                                                  \
-	}                                                                                               \
+// blocks is how many of them a multiprocessor shall hold, which bounds registers: three of keys run with 168.
+#define VARIANTS(name, body, W, blocks)                                                                             \
+	extern "C" __global__ void __launch_bounds__(128, blocks) attention_##name##_##W(PARAMETERS)                    \
+	{                                                                                                               \
+		attention::body<W, false>(GRADIENTS, {});                                                                   \
+	}                                                                                                               \
+	EMU_KERNEL(attention_##name##_##W)                                                                              \
+	extern "C" __global__ void __launch_bounds__(128, blocks) attention_##name##_drop_##W(PARAMETERS, Dropout drop) \
+	{                                                                                                               \
+		attention::body<W, true>(GRADIENTS, drop);                                                                  \
+	}                                                                                                               \
 	EMU_KERNEL(attention_##name##_drop_##W)
-VARIANTS(keys, by_keys, 64, 256)
-VARIANTS(keys, by_keys, 128, 128)
-VARIANTS(queries, by_queries, 64, 128)
-VARIANTS(queries, by_queries, 128, 128)
+VARIANTS(keys, by_keys, 64, 3)
+VARIANTS(keys, by_keys, 128, 2)
+VARIANTS(queries, by_queries, 64, 2)
+VARIANTS(queries, by_queries, 128, 2)
 #undef VARIANTS
 #undef GRADIENTS
 #undef PARAMETERS

@@ -11,6 +11,7 @@ import (
 
 const (
 	attentionQueryTile  = 128 // queries of a forward block
+	attentionKeyTile    = 64  // keys of a backward block
 	attentionMaxWidth   = 128
 	attentionAlignedIn  = 1 // flags
 	attentionAlignedOut = 2
@@ -18,9 +19,9 @@ const (
 )
 
 // An attentionTiling is what depends on the head width alone: the keys (forward, dQ) or queries (dK, dV) of a streamed tile,
-// the rows that a block of the backward kernels owns, the bytes of a padded row, and the kernels without and with dropout.
+// the queries of a backward block, the bytes of a padded row, and the kernels without and with dropout.
 type attentionTiling struct {
-	stream, own, row       int
+	stream, queryTile, row int
 	forward, keys, queries [2]string
 }
 
@@ -159,14 +160,15 @@ func (g *gpu) AttentionBackward(p AttentionBackward) {
 	g.launch("attention_delta", line(ceilDiv(p.Rows*p.H, 32)), line(256), 0)
 
 	statistics := 4 * 4 * shape.stream // of two tiles: log-sum-exp and delta
-	g.attentionGradient(p, &shape.keys, true, delta, p.K, 2*shape.own, statistics)
-	g.attentionGradient(p, &shape.queries, false, delta, p.H, 128, 0)
+	g.attentionGradient(p, &shape.keys, true, delta, p.K, attentionKeyTile, statistics)
+	g.attentionGradient(p, &shape.queries, false, delta, p.H, shape.queryTile, 0)
 }
 
-// attentionGradient launches the kernel that owns keys or the one that owns queries; extra is its shared memory beside tiles.
-func (g *gpu) attentionGradient(p AttentionBackward, names *[2]string, keys bool, delta cuda.Address, heads, threads, extra int) {
+// attentionGradient launches the kernel whose blocks own keys or the one whose blocks own queries, tile of them; extra is its
+// shared memory beside tiles of rows.
+func (g *gpu) attentionGradient(p AttentionBackward, names *[2]string, keys bool, delta cuda.Address, heads, tile, extra int) {
 	shape := attentionTilingOf(p.D)
-	segments, tiles, blocks := g.attentionWork(p.Segments, p.Rows, 0, shape.own, keys)
+	segments, tiles, blocks := g.attentionWork(p.Segments, p.Rows, 0, tile, keys)
 	if blocks == 0 {
 		return
 	}
@@ -182,6 +184,6 @@ func (g *gpu) attentionGradient(p AttentionBackward, names *[2]string, keys bool
 	a.F32(float32(scale * math.Log2E))
 	a.I32(vector(p.D, p.QKV, p.DOut)*attentionAlignedIn | vector(p.D, p.DQKV)*attentionAlignedOut)
 	name := addVariant(a, names, p.Drop)
-	shared := (2*shape.own+4*shape.stream)*shape.row + extra
-	g.launchShared(name, cuda.Dim3{X: uint32(blocks), Y: uint32(heads), Z: 1}, line(threads), shared)
+	shared := (2*tile+4*shape.stream)*shape.row + extra
+	g.launchShared(name, cuda.Dim3{X: uint32(blocks), Y: uint32(heads), Z: 1}, line(128), shared)
 }
