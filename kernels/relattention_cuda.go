@@ -1,0 +1,251 @@
+//go:build cuda
+
+package kernels
+
+import (
+	"encoding/binary"
+	"math"
+
+	"palimpsest/cuda"
+)
+
+const (
+	relativeTile   = 64
+	relativeShared = 4 * relativeTile * (relativeTile + 8) * 2 // bytes: two operands, twice
+	relativeRange  = 128                                       // buckets of one block of relattention_sums
+	relativeRun    = 512                                       // rows of a run in relattention_table
+	relativePieces = 32                                        // partial gradients of the table
+	relativeBatch  = 256 << 20                                 // bytes of matrices of a batch of segments, if it has more than one
+)
+
+// A relativeGPU is one relative attention on its way: what relattention.cu's struct Step holds.
+type relativeGPU struct {
+	qkv, table, index   Buf
+	toKey, toQuery      cuda.Address
+	segments, work      cuda.Address
+	rows, H, K, D, P    int
+	reach, total, items int
+	aligned             int32
+}
+
+// add adds the struct to the parameters.
+func (r *relativeGPU) add(a *cuda.Args) {
+	var s [88]byte
+	for i, v := range [7]cuda.Address{at(r.qkv), at(r.table), at(r.index), r.toKey, r.toQuery, r.segments, r.work} {
+		binary.NativeEndian.PutUint64(s[8*i:], uint64(v))
+	}
+	for i, v := range [8]int32{int32(r.rows), int32(r.H), int32(r.K), int32(r.D), int32(r.P), int32(r.reach), int32(r.total), r.aligned} {
+		binary.NativeEndian.PutUint32(s[56+4*i:], uint32(v))
+	}
+	a.Bytes(s[:], 8)
+}
+
+// grid has a block for each tile of rows in x.
+func (r *relativeGPU) grid(y, z int) cuda.Dim3 {
+	return cuda.Dim3{X: uint32(r.items), Y: uint32(y), Z: uint32(z)}
+}
+
+// relativeTiles is how many tiles a side of a segment's matrices has; rows and keys count from a multiple of 8.
+func relativeTiles(s Segment) int {
+	if s.Start == s.End {
+		return 0
+	}
+	return ceilDiv(int(s.End)-int(s.Start)&^7, relativeTile)
+}
+
+// relativeBatches cuts the segments into batches whose matrices have up to most tiles a head, and returns the ends of the
+// batches and the tiles of the largest one. A longer segment is a batch of its own.
+func relativeBatches(segments []Segment, most int) (ends []int, largest int) {
+	total := 0
+	for i, s := range segments {
+		n := relativeTiles(s) * relativeTiles(s)
+		if total > 0 && total+n > most {
+			ends = append(ends, i)
+			total = 0
+		}
+		total += n
+		largest = max(largest, total)
+	}
+	return append(ends, len(segments)), largest
+}
+
+// batch uploads the segments of a batch and its tiles of rows, those from row from on.
+func (r *relativeGPU) batch(g *gpu, segments []Segment, from int) {
+	list := make([]int32, 0, 8*len(segments))
+	for _, s := range segments {
+		list = append(list, s.Start, s.End, int32(s.Mask), s.Window)
+	}
+	r.total, r.items = 0, 0
+	for i, s := range segments {
+		n := relativeTiles(s)
+		for t := max(0, from-int(s.Start)&^7) / relativeTile; t < n && from < int(s.End); t++ {
+			list = append(list, int32(i), int32(t), int32(r.total), int32(n))
+			r.items++
+		}
+		r.total += n * n
+	}
+	r.segments = g.list(list)
+	r.work = r.segments + cuda.Address(16*len(segments))
+}
+
+// positions queues the products with the table.
+func (r *relativeGPU) positions(g *gpu) {
+	a := g.arguments()
+	r.add(a)
+	a.Ptr(r.toKey)
+	a.Ptr(r.toQuery)
+	grid := cuda.Dim3{X: uint32(ceilDiv(r.rows, relativeTile)), Y: uint32(ceilDiv(r.P, relativeTile)), Z: uint32(2 * r.H)}
+	g.launch("relattention_positions", grid, line(128), relativeShared)
+}
+
+func (g *gpu) RelativeAttention(p RelativeAttention) {
+	p.check()
+	g.mustHold("RelativeAttention", p.QKV, BF16)
+	r := relativeGPU{qkv: p.QKV, table: p.Table, index: p.Index, rows: p.Rows, H: p.H, K: p.K, D: p.D, P: p.Buckets, reach: p.Span,
+		aligned: vector(p.D, p.QKV, p.Table)}
+	ends, largest := relativeBatches(p.Segments, relativeBatch/(2*relativeTile*relativeTile*p.H))
+	if largest == 0 {
+		return
+	}
+	positions := 4 * p.Rows * p.H * p.Buckets
+	parts := g.divide(positions, positions, 4*p.Rows*p.H, 2*relativeTile*relativeTile*p.H*largest)
+	lse, weights := parts[2], parts[3]
+	r.toKey, r.toQuery = parts[0], parts[1]
+	r.positions(g)
+	scale2 := float32(relativeScale(p.Scale, p.D) * math.Log2E)
+	start := 0
+	for _, end := range ends {
+		r.batch(g, p.Segments[start:end], p.From)
+		if start = end; r.items == 0 {
+			continue
+		}
+		a := g.arguments()
+		r.add(a)
+		a.Ptr(lse)
+		a.F32(scale2)
+		g.launch("relattention_statistics", r.grid(p.H, 1), line(128), relativeShared)
+
+		a = g.arguments()
+		r.add(a)
+		a.Ptr(weights)
+		a.Ptr(lse)
+		a.F32(scale2)
+		addDrop(a, p.Drop)
+		g.launch("relattention_weights", r.grid(p.H, 1), line(128), relativeShared)
+
+		a = g.arguments()
+		r.add(a)
+		a.Ptr(at(p.Out))
+		a.Ptr(weights)
+		a.I32(int32(p.From))
+		g.launch("relattention_output", r.grid(p.H, ceilDiv(p.D, relativeTile)), line(128), relativeShared)
+	}
+}
+
+func (g *gpu) RelativeAttentionBackward(p RelativeAttentionBackward) {
+	p.check()
+	g.mustHold("RelativeAttentionBackward", p.QKV, BF16)
+	r := relativeGPU{qkv: p.QKV, table: p.Table, index: p.Index, rows: p.Rows, H: p.H, K: p.K, D: p.D, P: p.Buckets, reach: p.Span,
+		aligned: vector(p.D, p.QKV, p.Table, p.DOut)}
+	size := p.Buckets * (p.H + p.K) * p.D
+	ends, largest := relativeBatches(p.Segments, relativeBatch/(4*relativeTile*relativeTile*p.H))
+	if largest == 0 {
+		g.Zero(p.DTable.Slice(0, size))
+		return
+	}
+	runs := relativeRuns(p.Segments)
+	pieces := min(relativePieces, len(runs)/2)
+	positions, row, matrices := 4*p.Rows*p.H*p.Buckets, 4*p.Rows*p.H, 2*relativeTile*relativeTile*p.H*largest
+	sums := 2 * p.Rows * p.H * (p.Buckets + 7) &^ 7
+	parts := g.divide(positions, positions, row, row, sums, sums, 2*matrices, 4*pieces*size)
+	lse, delta, dToKey, dToQuery, weights, partial := parts[2], parts[3], parts[4], parts[5], parts[6], parts[7]
+	ds := weights + cuda.Address(matrices)
+	r.toKey, r.toQuery = parts[0], parts[1]
+	r.positions(g)
+	scale, across := relativeScale(p.Scale, p.D), ceilDiv(p.D, relativeTile)
+	start := 0
+	for _, end := range ends {
+		r.batch(g, p.Segments[start:end], 0)
+		if start = end; r.items == 0 {
+			continue
+		}
+		a := g.arguments()
+		r.add(a)
+		a.Ptr(lse)
+		a.Ptr(delta)
+		a.Ptr(at(p.DOut))
+		a.F32(float32(scale * math.Log2E))
+		addDrop(a, p.Drop)
+		g.launch("relattention_statistics_backward", r.grid(p.H, 1), line(128), relativeShared)
+
+		a = g.arguments()
+		r.add(a)
+		for _, address := range [5]cuda.Address{weights, ds, lse, delta, at(p.DOut)} {
+			a.Ptr(address)
+		}
+		a.F32(float32(scale))
+		a.F32(float32(scale * math.Log2E))
+		addDrop(a, p.Drop)
+		g.launch("relattention_weights_backward", r.grid(p.H, 1), line(128), relativeShared)
+
+		a = g.arguments()
+		r.add(a)
+		for _, address := range [3]cuda.Address{dToKey, dToQuery, ds} {
+			a.Ptr(address)
+		}
+		width := min(relativeRange, (p.Buckets+7)&^7)
+		ranges := ceilDiv(p.Buckets, width)
+		dims(a, width, ranges)
+		grid := r.grid(p.H, 2*ranges)
+		grid.X *= 2
+		g.launch("relattention_sums", grid, line(32), 4*32*width)
+
+		a = g.arguments()
+		r.add(a)
+		for _, address := range [3]cuda.Address{at(p.DQKV), ds, dToKey} {
+			a.Ptr(address)
+		}
+		g.launch("relattention_queries", r.grid(p.H, across), line(128), relativeShared)
+
+		a = g.arguments()
+		r.add(a)
+		for _, address := range [5]cuda.Address{at(p.DQKV), at(p.DOut), weights, ds, dToQuery} {
+			a.Ptr(address)
+		}
+		g.launch("relattention_keys", r.grid(2*p.K, across), line(128), relativeShared)
+	}
+
+	list := g.list(runs)
+	a := g.arguments()
+	r.add(a)
+	for _, address := range [4]cuda.Address{partial, dToKey, dToQuery, list} {
+		a.Ptr(address)
+	}
+	dims(a, len(runs)/2, pieces)
+	grid := cuda.Dim3{X: uint32(ceilDiv(p.Buckets, relativeTile)), Y: uint32(across), Z: uint32((p.H + p.K) * pieces)}
+	g.launch("relattention_table", grid, line(128), relativeShared)
+
+	a = g.arguments()
+	a.Ptr(at(p.DTable))
+	a.Ptr(partial)
+	a.I64(int64(size))
+	a.I32(int32(pieces))
+	g.launch("relattention_table_sum", line(ceilDiv(size, 256)), line(256), 0)
+}
+
+// relativeRuns returns the first row and the end of runs of rows that together are those of all segments.
+func relativeRuns(segments []Segment) []int32 {
+	var runs []int32
+	for _, s := range segments {
+		for at := s.Start; at < s.End; {
+			if n := len(runs); n > 0 && runs[n-1] == at && at-runs[n-2] < relativeRun {
+				end := min(s.End, runs[n-2]+relativeRun)
+				runs[n-1], at = end, end
+				continue
+			}
+			end := min(s.End, at+relativeRun)
+			runs, at = append(runs, at, end), end
+		}
+	}
+	return runs
+}
