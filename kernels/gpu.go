@@ -31,6 +31,8 @@ type gpu struct {
 	failure   error  // what failed outside of the device's queue
 }
 
+var _ Backend = (*gpu)(nil)
+
 // leastCapability is the first architecture with bfloat16 products and asynchronous copies.
 const leastCapability = 8
 
