@@ -63,7 +63,8 @@ func blasLabel(path, core string) string {
 }
 
 // outrun reports whether the built-in products are faster than OpenBLAS's kernels for a core: where they have wider
-// vectors. Otherwise OpenBLAS is ahead by a few per cent.
+// vectors. Otherwise the two are within some per cent of each other, either way, and OpenBLAS has kernels of its own for
+// more processors.
 func (l leaves) outrun(core string) bool {
 	wide := map[string]bool{"SkylakeX": true, "Cooperlake": true, "SapphireRapids": true}
 	medium := map[string]bool{"Haswell": true, "Zen": true}

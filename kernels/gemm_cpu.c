@@ -29,34 +29,75 @@ LEAF(gemm,
 #include "vec.h"
 #include "micro.h"
 
+// Three vectors of pairs a0 a1 .., b0 b1 .., c0 c1 .. as a0 b0 c0 a1 b1 c1 ..: MIX_o takes those of a and b that vector o of
+// the result has to their places, FILL_o those of c.
+typedef double KERNEL(pairs) __attribute__((vector_size(4 * LANES), may_alias));
 #if LANES == 16
-// pack_rows is pack for MICRO_ROWS rows of A that lie along k, 16 of k at a time: pairs of rows are interleaved, then the
-// three vectors of pairs. It returns how far it came; rows from m on are zeros.
+#define MIX_0 0, 8, 0, 1, 9, 0, 2, 10
+#define MIX_1 0, 3, 11, 0, 4, 12, 0, 5
+#define MIX_2 13, 0, 6, 14, 0, 7, 15, 0
+#define FILL_0 0, 1, 8, 3, 4, 9, 6, 7
+#define FILL_1 10, 1, 2, 11, 4, 5, 12, 7
+#define FILL_2 0, 13, 2, 3, 14, 5, 6, 15
+#elif LANES == 8
+#define MIX_0 0, 4, 0, 1
+#define MIX_1 5, 0, 2, 6
+#define MIX_2 0, 3, 7, 0
+#define FILL_0 0, 1, 4, 3
+#define FILL_1 0, 5, 2, 3
+#define FILL_2 6, 1, 2, 7
+#else
+#define MIX_0 0, 2
+#define MIX_1 0, 1
+#define MIX_2 3, 0
+#define FILL_0 0, 1
+#define FILL_1 2, 1
+#define FILL_2 0, 3
+#endif
+#if defined(__clang__)
+#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+typedef int64_t KERNEL(places) __attribute__((vector_size(4 * LANES)));
+#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (KERNEL(places)){__VA_ARGS__})
+#endif
+
+_Static_assert(MICRO_ROWS == 6, "three pairs of rows");
+
+// pack_rows is pack for a panel of m <= MICRO_ROWS rows of A that lie along k, a vector of k at a time: pairs of rows are
+// interleaved, then the pairs. Rows from m on are zeros. It returns how far it came.
 INLINE int KERNEL(pack_rows)(float *to, const float *from, size_t ld, int k, int m)
 {
-	const __m512i ab[3] = {_mm512_setr_epi64(0, 8, 0, 1, 9, 0, 2, 10), _mm512_setr_epi64(0, 3, 11, 0, 4, 12, 0, 5),
-		_mm512_setr_epi64(13, 0, 6, 14, 0, 7, 15, 0)};
-	const __m512i abc[3] = {_mm512_setr_epi64(0, 1, 8, 3, 4, 9, 6, 7), _mm512_setr_epi64(10, 1, 2, 11, 4, 5, 12, 7),
-		_mm512_setr_epi64(0, 13, 2, 3, 14, 5, 6, 15)};
 	int p = 0;
 	for (; p + LANES <= k; p += LANES) {
 		vec r[MICRO_ROWS];
+		KERNEL(pairs) lower[3], upper[3];
+#pragma GCC unroll 8
 		for (int i = 0; i < MICRO_ROWS; i++)
 			r[i] = i < m ? KERNEL(load)(from + i * ld + p) : (vec){0};
-		for (int half = 0; half < 2; half++) {
-			__m512d pair[3];
-			for (int i = 0; i < 3; i++)
-				pair[i] = (__m512d)(half ? KERNEL(merge_upper)(r[2 * i], r[2 * i + 1]) : KERNEL(merge_lower)(r[2 * i], r[2 * i + 1]));
-			for (int o = 0; o < 3; o++) {
-				__m512d both = _mm512_permutex2var_pd(pair[0], ab[o], pair[1]);
-				both = _mm512_permutex2var_pd(both, abc[o], pair[2]);
-				KERNEL(store)(to + (size_t)p * MICRO_ROWS + (half * 3 + o) * LANES, (vec)both);
-			}
+#pragma GCC unroll 4
+		for (int i = 0; i < 3; i++) {
+			lower[i] = (KERNEL(pairs))KERNEL(merge_lower)(r[2 * i], r[2 * i + 1]);
+			upper[i] = (KERNEL(pairs))KERNEL(merge_upper)(r[2 * i], r[2 * i + 1]);
 		}
+		float *at = to + (size_t)p * MICRO_ROWS;
+#define PACKED(from, o) (vec)SHUFFLE(SHUFFLE(from[0], from[1], MIX_##o), from[2], FILL_##o)
+		KERNEL(store)(at, PACKED(lower, 0));
+		KERNEL(store)(at + LANES, PACKED(lower, 1));
+		KERNEL(store)(at + 2 * LANES, PACKED(lower, 2));
+		KERNEL(store)(at + 3 * LANES, PACKED(upper, 0));
+		KERNEL(store)(at + 4 * LANES, PACKED(upper, 1));
+		KERNEL(store)(at + 5 * LANES, PACKED(upper, 2));
+#undef PACKED
 	}
 	return p;
 }
-#endif
+#undef MIX_0
+#undef MIX_1
+#undef MIX_2
+#undef FILL_0
+#undef FILL_1
+#undef FILL_2
+#undef SHUFFLE
 
 // pack copies rows [0,k) and columns [0,n) of a matrix with the given strides into panels of width columns, zero-padded.
 // One of the strides is 1.
@@ -81,16 +122,16 @@ INLINE void KERNEL(pack)(float *to, const float *from, size_t row, size_t column
 				memcpy(to + (size_t)p * width, from + p * row, (size_t)m * sizeof *to);
 			continue;
 		}
-#if LANES == 16
-		if (row == 1 && width == MICRO_ROWS)
+		if (row == 1 && width == MICRO_ROWS) {
 			p = KERNEL(pack_rows)(to, from, column, k, m);
-#endif
+			whole = 0;
+		}
 		if (whole)
 			for (; p + LANES <= k; p += LANES)
 				for (int c = 0; c < whole; c += LANES)
 					KERNEL(transpose_square)(to + (size_t)p * width + c, (size_t)width, from + p + c * column, column);
 		for (int c = 0; c < m; c++)
-			for (int q = c < whole || whole == 0 ? p : 0; q < k; q++)
+			for (int q = c < whole || !whole ? p : 0; q < k; q++)
 				to[(size_t)q * width + c] = from[q * row + c * column];
 	}
 }
