@@ -32,7 +32,8 @@ type addedSet struct {
 	ordinary int // of them not special
 }
 
-// newAddedVocabulary indexes added tokens, special ones first, as of two tokens that look the same the first counts. normalize returns a token's normal form.
+// newAddedVocabulary indexes added tokens, special ones first: of two that look the same the first counts. normalize
+// returns a token's normal form.
 func newAddedVocabulary(tokens []addedToken, normalize func(string) string) addedVocabulary {
 	a := addedVocabulary{byID: make(map[int32]*addedToken, len(tokens))}
 	var raw, normalized []entry

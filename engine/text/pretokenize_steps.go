@@ -217,7 +217,7 @@ func each(is func(rune) bool) func(text []byte, at int) (from, to int) {
 
 func bertPunctuation(r rune) bool { return unicode.Is(hfPunctuation, r) }
 
-// bertEnd cuts where BERT does: white space, each punctuation character, and runs of what is neither.
+// A bertPreTokenizer cuts where BERT does: white space, each punctuation character, and runs of what is neither.
 type bertPreTokenizer struct {
 	Type string `json:"type"`
 }

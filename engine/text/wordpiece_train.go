@@ -11,7 +11,7 @@ const (
 	insidePrefix    = "##"
 	maxWordPiece    = 100  // characters of a word, longer ones are unknown
 	maxAlphabet     = 1000 // characters that get tokens
-	alphabetPerRoom = 4    // a character takes up to two ids, so the alphabet takes up to half of the vocabulary
+	idsPerCharacter = 4    // of the vocabulary for each character; at two ids a character, half is left for merges at least
 )
 
 // wordPiecePipeline is BERT's (Devlin et al. 2019).
@@ -87,7 +87,7 @@ func newWordPieceTrainer(words *wordCounts, o TrainOptions, report *TrainReport)
 		alphabet = append(alphabet, r)
 	}
 	slices.SortFunc(alphabet, func(a, b rune) int { return cmp.Or(cmp.Compare(total[b], total[a]), cmp.Compare(a, b)) })
-	if room := min(maxAlphabet, max(1, (o.Vocab-len(o.Specials))/alphabetPerRoom)); len(alphabet) > room {
+	if room := min(maxAlphabet, max(1, (o.Vocab-len(o.Specials))/idsPerCharacter)); len(alphabet) > room {
 		report.RareCharacters = len(alphabet) - room
 		alphabet = alphabet[:room]
 	}
