@@ -15,8 +15,10 @@ const (
 	relativeRange  = 128                                       // buckets of one block of relattention_sums
 	relativeRun    = 512                                       // rows of a run in relattention_table
 	relativePieces = 32                                        // partial gradients of the table
-	relativeBatch  = 256 << 20                                 // bytes of matrices of a batch of segments, if it has more than one
 )
+
+// relativeBytes is room for the matrices of a batch of segments. A segment that needs more is a batch of its own.
+var relativeBytes = 256 << 20
 
 // A relativeGPU is one relative attention on its way: what relattention.cu's struct Step holds.
 type relativeGPU struct {
@@ -53,25 +55,35 @@ func relativeTiles(s Segment) int {
 	return ceilDiv(int(s.End)-int(s.Start)&^7, relativeTile)
 }
 
-// relativeBatches cuts the segments into batches whose matrices have up to most tiles a head, and returns the ends of the
-// batches and the tiles of the largest one. A longer segment is a batch of its own.
-func relativeBatches(segments []Segment, most int) (ends []int, largest int) {
-	total := 0
-	for i, s := range segments {
-		n := relativeTiles(s) * relativeTiles(s)
-		if total > 0 && total+n > most {
-			ends = append(ends, i)
-			total = 0
+// relativeBatch returns how many of the segments are the next batch, whose matrices take up to relativeBytes, and the tiles
+// of one head's. each is the bytes of a tile for all heads.
+func relativeBatch(segments []Segment, each int) (n, tiles int) {
+	for _, s := range segments {
+		more := relativeTiles(s) * relativeTiles(s)
+		if tiles > 0 && (tiles+more)*each > relativeBytes {
+			break
 		}
-		total += n
-		largest = max(largest, total)
+		n, tiles = n+1, tiles+more
 	}
-	return append(ends, len(segments)), largest
+	return n, tiles
+}
+
+// relativeLargest returns the tiles of the largest batch.
+func relativeLargest(segments []Segment, each int) (largest int) {
+	for len(segments) > 0 {
+		n, tiles := relativeBatch(segments, each)
+		largest, segments = max(largest, tiles), segments[n:]
+	}
+	return largest
 }
 
 // batch uploads the segments of a batch and its tiles of rows, those from row from on.
 func (r *relativeGPU) batch(g *gpu, segments []Segment, from int) {
-	list := make([]int32, 0, 8*len(segments))
+	tiles := 0
+	for _, s := range segments {
+		tiles += relativeTiles(s)
+	}
+	list := stage[int32](g, 4*(len(segments)+tiles))[:0]
 	for _, s := range segments {
 		list = append(list, s.Start, s.End, int32(s.Mask), s.Window)
 	}
@@ -103,20 +115,21 @@ func (g *gpu) RelativeAttention(p RelativeAttention) {
 	g.mustHold("RelativeAttention", p.QKV, BF16)
 	r := relativeGPU{qkv: p.QKV, table: p.Table, index: p.Index, rows: p.Rows, H: p.H, K: p.K, D: p.D, P: p.Buckets, reach: p.Span,
 		aligned: vector(p.D, p.QKV, p.Table)}
-	ends, largest := relativeBatches(p.Segments, relativeBatch/(2*relativeTile*relativeTile*p.H))
+	each := 2 * relativeTile * relativeTile * p.H
+	largest := relativeLargest(p.Segments, each)
 	if largest == 0 {
 		return
 	}
 	positions := 4 * p.Rows * p.H * p.Buckets
-	parts := g.divide(positions, positions, 4*p.Rows*p.H, 2*relativeTile*relativeTile*p.H*largest)
+	parts := g.divide(positions, positions, 4*p.Rows*p.H, each*largest)
 	lse, weights := parts[2], parts[3]
 	r.toKey, r.toQuery = parts[0], parts[1]
 	r.positions(g)
 	scale2 := float32(relativeScale(p.Scale, p.D) * math.Log2E)
-	start := 0
-	for _, end := range ends {
-		r.batch(g, p.Segments[start:end], p.From)
-		if start = end; r.items == 0 {
+	for rest := p.Segments; len(rest) > 0; {
+		n, _ := relativeBatch(rest, each)
+		r.batch(g, rest[:n], p.From)
+		if rest = rest[n:]; r.items == 0 {
 			continue
 		}
 		a := g.arguments()
@@ -148,25 +161,25 @@ func (g *gpu) RelativeAttentionBackward(p RelativeAttentionBackward) {
 	r := relativeGPU{qkv: p.QKV, table: p.Table, index: p.Index, rows: p.Rows, H: p.H, K: p.K, D: p.D, P: p.Buckets, reach: p.Span,
 		aligned: vector(p.D, p.QKV, p.Table, p.DOut)}
 	size := p.Buckets * (p.H + p.K) * p.D
-	ends, largest := relativeBatches(p.Segments, relativeBatch/(4*relativeTile*relativeTile*p.H))
+	each := 2 * 2 * relativeTile * relativeTile * p.H
+	largest := relativeLargest(p.Segments, each)
 	if largest == 0 {
 		g.Zero(p.DTable.Slice(0, size))
 		return
 	}
-	runs := relativeRuns(p.Segments)
-	pieces := min(relativePieces, len(runs)/2)
-	positions, row, matrices := 4*p.Rows*p.H*p.Buckets, 4*p.Rows*p.H, 2*relativeTile*relativeTile*p.H*largest
+	pieces := min(relativePieces, len(relativeRuns(g, p.Segments))/2)
+	positions, row := 4*p.Rows*p.H*p.Buckets, 4*p.Rows*p.H
 	sums := 2 * p.Rows * p.H * (p.Buckets + 7) &^ 7
-	parts := g.divide(positions, positions, row, row, sums, sums, 2*matrices, 4*pieces*size)
+	parts := g.divide(positions, positions, row, row, sums, sums, each*largest, 4*pieces*size)
 	lse, delta, dToKey, dToQuery, weights, partial := parts[2], parts[3], parts[4], parts[5], parts[6], parts[7]
-	ds := weights + cuda.Address(matrices)
+	ds := weights + cuda.Address(each*largest/2)
 	r.toKey, r.toQuery = parts[0], parts[1]
 	r.positions(g)
 	scale, across := relativeScale(p.Scale, p.D), ceilDiv(p.D, relativeTile)
-	start := 0
-	for _, end := range ends {
-		r.batch(g, p.Segments[start:end], 0)
-		if start = end; r.items == 0 {
+	for rest := p.Segments; len(rest) > 0; {
+		n, _ := relativeBatch(rest, each)
+		r.batch(g, rest[:n], 0)
+		if rest = rest[n:]; r.items == 0 {
 			continue
 		}
 		a := g.arguments()
@@ -215,6 +228,7 @@ func (g *gpu) RelativeAttentionBackward(p RelativeAttentionBackward) {
 		g.launch("relattention_keys", r.grid(2*p.K, across), line(128), relativeShared)
 	}
 
+	runs := relativeRuns(g, p.Segments)
 	list := g.list(runs)
 	a := g.arguments()
 	r.add(a)
@@ -233,14 +247,19 @@ func (g *gpu) RelativeAttentionBackward(p RelativeAttentionBackward) {
 	g.launch("relattention_table_sum", line(ceilDiv(size, 256)), line(256), 0)
 }
 
-// relativeRuns returns the first row and the end of runs of rows that together are those of all segments.
-func relativeRuns(segments []Segment) []int32 {
-	var runs []int32
+// relativeRuns returns the first row and the end of runs of rows that together are those of all segments, until the next
+// list is made.
+func relativeRuns(g *gpu, segments []Segment) []int32 {
+	rows := 0
+	for _, s := range segments {
+		rows += int(s.End - s.Start)
+	}
+	runs := stage[int32](g, 2*(rows/relativeRun+len(segments)))[:0]
 	for _, s := range segments {
 		for at := s.Start; at < s.End; {
 			if n := len(runs); n > 0 && runs[n-1] == at && at-runs[n-2] < relativeRun {
-				end := min(s.End, runs[n-2]+relativeRun)
-				runs[n-1], at = end, end
+				at = min(s.End, runs[n-2]+relativeRun)
+				runs[n-1] = at
 				continue
 			}
 			end := min(s.End, at+relativeRun)

@@ -109,13 +109,18 @@ CUK void softmax(const Group &g, int n, double q, double tau, bool through, doub
 // top_share selects the first k rows by falling difference.
 CUK void top_share(const Group &g, int k, double weight, double *scratch)
 {
-	unsigned long long bar = 0; // the k-th largest key: the largest one that k rows reach
+	unsigned long long bar = 0; // the k-th largest key: the largest one that k rows reach; the bits below may be open
 	for (int bit = 63; bit >= 0; bit--) {
 		unsigned long long trial = bar | 1ull << bit;
 		int n = 0;
 		g.each([&](int r) { n += key(g.difference(r)) >= trial; });
-		if (bsum((double)n, scratch) >= (double)k)
+		double reached = bsum((double)n, scratch);
+		if (reached >= (double)k)
 			bar = trial;
+		if (reached == (double)k) {
+			bar--; // so that all of these are above it
+			break;
+		}
 	}
 	int above = 0;
 	g.each([&](int r) { above += key(g.difference(r)) > bar; });
