@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"os"
@@ -78,7 +79,8 @@ type CompareResult struct {
 	LossRows   int            `json:"loss_rows"`
 	Optimizer  setupOptimizer `json:"adamw"`
 	Steps      int            `json:"steps_per_turn"`
-	Sides      []CompareSide  `json:"sides"` // ours first
+	Others     *float64       `json:"other_programs_share,omitempty"` // of all processors' time during the rounds
+	Sides      []CompareSide  `json:"sides"`                          // ours first
 }
 
 // A CompareSide is what one side did.
@@ -95,12 +97,16 @@ type CompareSide struct {
 // comparedLosses is over how many steps losses of the sides are compared; later ones drift apart by rounding alone.
 const comparedLosses = 8
 
+// busyShare is the share of other programs above which the report says that the machine was not quiet: PyTorch's threads
+// wait for each other in loops, so that it loses more by them than we do.
+const busyShare = 0.05
+
 const oursName = "palimpsest"
 
 // Compare runs every case on all sides in turn, each side in a process of its own that lives as long as the case, so that
 // neither starting nor compiling is measured. All train the same weights on the same batch with the same AdamW. The
-// order of the sides turns round from round to round; ratios are taken within rounds.
-func Compare(o CompareOptions) error {
+// order of the sides turns round from round to round; ratios are taken within rounds. The end of ctx ends the sides.
+func Compare(ctx context.Context, o CompareOptions) error {
 	if o.Progress == nil {
 		o.Progress = func(string) {}
 	}
@@ -126,7 +132,10 @@ func Compare(o CompareOptions) error {
 	}
 	for i, k := range o.Cases {
 		o.Progress(fmt.Sprintf("%s (%d of %d)", k.Name, i+1, len(o.Cases)))
-		r, err := o.compareCase(k, filepath.Join(dir, "weights.safetensors"))
+		r, err := o.compareCase(ctx, k, filepath.Join(dir, "weights.safetensors"))
+		if ctx.Err() != nil {
+			return fmt.Errorf("case %s: interrupted", k.Name)
+		}
 		if err != nil {
 			return fmt.Errorf("case %s: %w", k.Name, err)
 		}
@@ -161,7 +170,7 @@ func (c *contestant) step(n int) (float64, error) {
 	return seconds, nil
 }
 
-func (o *CompareOptions) compareCase(k CompareCase, weights string) (r CompareResult, err error) {
+func (o *CompareOptions) compareCase(ctx context.Context, k CompareCase, weights string) (r CompareResult, err error) {
 	s := setup{Device: o.Device, Threads: o.Threads, Weights: weights,
 		Optimizer: setupOptimizer{LearningRate: 1e-4, Betas: [2]float64{0.9, 0.999}, Eps: 1e-8, WeightDecay: 0.01, Clip: 1}}
 	if err := s.describe(k); err != nil {
@@ -181,6 +190,7 @@ func (o *CompareOptions) compareCase(k CompareCase, weights string) (r CompareRe
 			return reply{}, err
 		}
 		sides = append(sides, &contestant{child: c})
+		context.AfterFunc(ctx, func() { c.cmd.Process.Kill() })
 		r, err := c.ask(request{Setup: &s})
 		sides[len(sides)-1].products = r.ProductRate
 		return r, err
@@ -211,6 +221,11 @@ func (o *CompareOptions) compareCase(k CompareCase, weights string) (r CompareRe
 	if r.Steps, err = warmUp(sides, o.Turn); err != nil {
 		return r, err
 	}
+	var processes []int
+	for _, c := range sides {
+		processes = append(processes, c.cmd.Process.Pid)
+	}
+	meter := newLoadMeter(processes...)
 	for round := range o.Rounds {
 		order := slices.Clone(sides)
 		if round%2 == 1 {
@@ -225,6 +240,7 @@ func (o *CompareOptions) compareCase(k CompareCase, weights string) (r CompareRe
 			c.seconds = append(c.seconds, seconds)
 		}
 	}
+	r.Others = meter.others()
 	tokens := float64(k.Length * k.Sequences * r.Steps)
 	for _, c := range sides {
 		r.Sides = append(r.Sides, c.result(sides[0], tokens))

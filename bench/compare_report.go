@@ -19,6 +19,9 @@ func CompareText(r CompareResult) string {
 		}
 		out.WriteByte('\n')
 	}
+	if r.Others != nil && *r.Others > busyShare {
+		fmt.Fprintf(&out, "  other programs took %.0f %% of the processors' time meanwhile: these ratios are not to be relied on\n", 100**r.Others)
+	}
 	return out.String()
 }
 
@@ -38,6 +41,9 @@ func CompareTable(results []CompareResult) string {
 		"the losses over the first %d steps. A 1024-cubed product alone reaches %.0f GFLOP/s here and %.0f there: most of a ratio, as\n"+
 		"MKL, which PyTorch's wheels multiply with, takes its AVX2 kernels on processors that are not Intel's. With masked models PyTorch computes logits of the masked rows alone, as we do; `sdpa-all-rows` of all rows.\n\n",
 		r.Python, r.Device, r.Precision, r.Threads, "products here: "+r.Products, r.Version, r.Time, comparedLosses, r.Sides[0].Products/1e9, products/1e9)
+	if busy := busiest(results); busy > busyShare {
+		fmt.Fprintf(&out, "**The machine was not quiet: other programs took up to %.0f %% of the processors' time.**\n\n", 100*busy)
+	}
 	out.WriteString("| case | parameters | sequences x length | side | tokens/s | peak GiB | ratio | losses apart |\n| --- | --- | --- | --- | --- | --- | --- | --- |\n")
 	for _, r := range results {
 		for i, s := range r.Sides {
@@ -53,6 +59,16 @@ func CompareTable(results []CompareResult) string {
 		}
 	}
 	return out.String()
+}
+
+// busiest is the largest share of other programs.
+func busiest(results []CompareResult) (share float64) {
+	for _, r := range results {
+		if r.Others != nil {
+			share = max(share, *r.Others)
+		}
+	}
+	return share
 }
 
 // ComparePlot draws our speed over each side's, by case, as a picture.

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -102,7 +103,7 @@ func casesNamed(t *testing.T, names ...string) []CompareCase {
 func TestCompareTakesTurnsAndRatios(t *testing.T) {
 	var results []CompareResult
 	var told []string
-	err := Compare(CompareOptions{Cases: casesNamed(t, "gpt2-tiny/128", "bert-tiny/128"), Variants: []string{"eager", "sdpa-all-rows"}, Device: "cpu", Threads: 1, Rounds: 3,
+	err := Compare(t.Context(), CompareOptions{Cases: casesNamed(t, "gpt2-tiny/128", "bert-tiny/128"), Variants: []string{"eager", "sdpa-all-rows"}, Device: "cpu", Threads: 1, Rounds: 3,
 		Turn: time.Nanosecond, Version: "test", ours: sideCommand(t, "first"), theirs: sideCommand(t, "apart"),
 		Progress: func(text string) { told = append(told, text) },
 		Done:     func(r CompareResult) error { results = append(results, r); return nil }})
@@ -150,7 +151,7 @@ func TestCompareNamesWhatFails(t *testing.T) {
 		{"first", "short", fault.Device, []string{"0 losses of 1 steps"}},
 		{"apart", "apart", fault.Device, []string{"the batch did not arrive"}},
 	} {
-		err := Compare(CompareOptions{Cases: casesNamed(t, "gpt2-tiny/128"), Rounds: 1, Turn: time.Nanosecond, ours: sideCommand(t, x.ours), theirs: sideCommand(t, x.theirs),
+		err := Compare(t.Context(), CompareOptions{Cases: casesNamed(t, "gpt2-tiny/128"), Rounds: 1, Turn: time.Nanosecond, ours: sideCommand(t, x.ours), theirs: sideCommand(t, x.theirs),
 			Done: func(CompareResult) error { return nil }})
 		if err == nil || fault.Of(err) != x.kind {
 			t.Errorf("%s: %v", x.theirs, err)
@@ -162,10 +163,24 @@ func TestCompareNamesWhatFails(t *testing.T) {
 			}
 		}
 	}
-	err := Compare(CompareOptions{Cases: casesNamed(t, "gpt2-tiny/128"), Rounds: 1, Turn: time.Nanosecond, ours: sideCommand(t, "first"),
+	err := Compare(t.Context(), CompareOptions{Cases: casesNamed(t, "gpt2-tiny/128"), Rounds: 1, Turn: time.Nanosecond, ours: sideCommand(t, "first"),
 		theirs: func() *exec.Cmd { return exec.Command(filepath.Join(t.TempDir(), "python")) }, Done: func(CompareResult) error { return nil }})
 	if fault.Of(err) != fault.Usage || !strings.Contains(err.Error(), "--python") {
 		t.Errorf("no such interpreter: %v", err)
+	}
+}
+
+func TestCompareStopsWhenInterrupted(t *testing.T) {
+	ctx, stop := context.WithCancel(t.Context())
+	err := Compare(ctx, CompareOptions{Cases: casesNamed(t, "gpt2-tiny/128"), Variants: []string{"eager"}, Rounds: 1000, Turn: time.Nanosecond,
+		ours: sideCommand(t, "first"), theirs: sideCommand(t, "apart"), Done: func(CompareResult) error { return nil },
+		Progress: func(text string) {
+			if strings.Contains(text, "round 3 ") {
+				stop()
+			}
+		}})
+	if err == nil || !strings.Contains(err.Error(), "interrupted") {
+		t.Errorf("%v", err)
 	}
 }
 
@@ -251,13 +266,15 @@ func TestCompareCases(t *testing.T) {
 func TestCompareReports(t *testing.T) {
 	r := CompareResult{Case: "gpt2/128", Python: "PyTorch 0", Parameters: 124e6, Length: 128, Sequences: 4, Conditions: Conditions{Device: "a processor", Threads: 2}, Sides: []CompareSide{
 		{Name: oursName, TokensPerS: Spread{20000, 1, 2, 3}, PeakMemory: 1 << 30}, {Name: "sdpa", TokensPerS: Spread{10000, 1, 2, 3}, Ratio: &Spread{2, 1.5, 2.5, 3}, LossApart: 1e-6}}}
+	busy := 0.25
+	r.Others = &busy
 	table := CompareTable([]CompareResult{r})
-	for _, want := range []string{"| gpt2/128 | 124.0 M | 4 x 128 | palimpsest | 20 k | 1.00 |  |  |", "|  |  |  | sdpa | 10 k | 0.00 | 2.00 (1.50 to 2.50) | 1e-06 |", "PyTorch 0", "a processor"} {
+	for _, want := range []string{"| gpt2/128 | 124.0 M | 4 x 128 | palimpsest | 20 k | 1.00 |  |  |", "|  |  |  | sdpa | 10 k | 0.00 | 2.00 (1.50 to 2.50) | 1e-06 |", "PyTorch 0", "a processor", "up to 25 %"} {
 		if !strings.Contains(table, want) {
 			t.Errorf("the table lacks %q:\n%s", want, table)
 		}
 	}
-	if text := CompareText(r); !strings.Contains(text, "2.00 times as fast (1.50 to 2.50)") {
+	if text := CompareText(r); !strings.Contains(text, "2.00 times as fast (1.50 to 2.50)") || !strings.Contains(text, "other programs took 25 %") {
 		t.Error(text)
 	}
 	path := filepath.Join(t.TempDir(), "x.png")

@@ -3,10 +3,13 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -66,7 +69,9 @@ func benchCompare(c *cli.Context) error {
 	status := newStatusLine(c)
 	var results []bench.CompareResult
 	var lines bytes.Buffer
-	err = bench.Compare(bench.CompareOptions{Cases: cases, Variants: variants, Python: c.String("python"), Device: c.String("device"), Threads: c.Int("threads"),
+	ctx, stop := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err = bench.Compare(ctx, bench.CompareOptions{Cases: cases, Variants: variants, Python: c.String("python"), Device: c.String("device"), Threads: c.Int("threads"),
 		Rounds: c.Int("rounds"), Turn: c.Duration("turn"), Version: c.App.Version,
 		Progress: func(text string) { status.update(func() string { return text }) },
 		Done: func(r bench.CompareResult) error {
@@ -82,10 +87,10 @@ func benchCompare(c *cli.Context) error {
 			return err
 		}})
 	status.clear()
-	if err != nil || c.String("out") == "" {
+	if c.String("out") == "" || len(results) == 0 {
 		return err
 	}
-	return writeComparison(c, results, lines.Bytes())
+	return errors.Join(err, writeComparison(c, results, lines.Bytes()))
 }
 
 // writeComparison writes the lines, the table and the plot of a run; results of an earlier run of that day give way.
