@@ -271,7 +271,7 @@ func (f *file) readScored(i int) error {
 			if err != nil {
 				return err
 			}
-			score, err := strconv.ParseFloat(string(digits), 64)
+			score, err := parseScore(string(digits))
 			if err != nil {
 				return f.errorf("%w", err)
 			}
