@@ -24,6 +24,7 @@ type gpu struct {
 	info      Info
 	functions map[string]*cuda.Function
 	blaslt    *cuda.Products // nil: gemm.cu serves
+	aside     *cuda.Products // what blaslt was, once Library was asked
 	args      cuda.Args
 	work      Buf // scratch of the op that runs; see workspace
 	lists     lists
