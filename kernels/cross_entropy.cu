@@ -115,8 +115,8 @@ struct LossOptions {
 	int flags;
 };
 
-extern "C" __global__ void __launch_bounds__(512, 2) cross_entropy(bf16 *logits, const int *targets, const float *weights, float *nll,
-	float *losses, float *hits, int V, int room, LossOptions o)
+extern "C" __global__ void __launch_bounds__(512, 2) cross_entropy(bf16 *logits, const int *targets, const float *weights,
+	float *nll, float *losses, float *hits, int V, int room, LossOptions o)
 {
 	Smem sm;
 	float *scratch = sm.take<float>(32 * 4);

@@ -36,7 +36,7 @@ func (r *relativeGPU) add(a *cuda.Args) {
 	for i, v := range [7]cuda.Address{at(r.qkv), at(r.table), at(r.index), r.toKey, r.toQuery, r.segments, r.work} {
 		binary.NativeEndian.PutUint64(s[8*i:], uint64(v))
 	}
-	for i, v := range [8]int32{int32(r.rows), int32(r.H), int32(r.K), int32(r.D), int32(r.P), int32(r.reach), int32(r.total), r.aligned} {
+	for i, v := range [8]int{r.rows, r.H, r.K, r.D, r.P, r.reach, r.total, int(r.aligned)} {
 		binary.NativeEndian.PutUint32(s[56+4*i:], uint32(v))
 	}
 	a.Bytes(s[:], 8)
