@@ -114,7 +114,7 @@ extern "C" __global__ void __launch_bounds__(1024) masked_softmax_forward(FORWAR
 }
 EMU_KERNEL(masked_softmax_forward)
 
-extern "C" __global__ void __launch_bounds__(1024) masked_softmax_forward_wide(FORWARD_PARAMETERS)
+extern "C" __global__ void __launch_bounds__(1024, 1) masked_softmax_forward_wide(FORWARD_PARAMETERS)
 {
 	masked_softmax::forward<0>(p, lse, scores, mask, R, C, flags);
 }
