@@ -14,10 +14,12 @@ type Settings struct {
 	Context    bool // the data set's plane "loss" says which tokens are context only: never asked for, never masked
 	Classify   Classify
 	Heads      []Head // classification heads of the model
+	MSLM       MSLM
+	Held       bool // for evaluations
 }
 
 // Names lists the objectives that New knows.
-func Names() []string { return []string{"clm", "mlm", "classify", "tag"} }
+func Names() []string { return []string{"clm", "mlm", "classify", "tag", "mslm"} }
 
 // New returns the objective of that name.
 func New(name string, s Settings) (Objective, error) {
@@ -26,6 +28,8 @@ func New(name string, s Settings) (Objective, error) {
 		return &clm{s}, nil
 	case "mlm":
 		return newMLM(s)
+	case "mslm":
+		return newMSLM(s)
 	case "classify", "tag":
 		return newClassify(name, s)
 	}

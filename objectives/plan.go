@@ -46,8 +46,10 @@ func (s Settings) contextPlane(planes []string) []string {
 type Vocabulary struct {
 	Size                int
 	BOS, EOS, Pad, Mask int32
+	Unk                 int32                                // may be special, but is masked by objectives that say so
 	Special             func(id int32) bool                  // never masked, never drawn as a replacement
 	WordStarts          func(dst []bool, ids []int32) []bool // appends by token of a document whether it begins a word
+	Text                func(ids []int32) []byte
 }
 
 // Head names of the model that terms refer to.
@@ -71,6 +73,7 @@ type Term struct {
 	Offsets []int32   // rows of segment s are Rows[Offsets[s]:Offsets[s+1]]
 	Targets []int32   // [len(Rows)]
 	Weights []float32 // [len(Rows)]; nil: all 1
+	Counted float64   // what the denominator counts; 0: the sum of Weights
 	// Of terms whose Options.Reweigh is on, which have no Weights:
 	RowClasses []uint8   // [len(Rows)] 0, 1 or not counted, for rules by class; otherwise nil
 	Reference  []float32 // [len(Rows)] losses that are subtracted before rows are compared; may be nil
@@ -195,11 +198,14 @@ func (t *Term) counted() (n float64) {
 	return n
 }
 
-// Weight is what the term counts in its denominator: the sum of the row weights, or under a Reweigh rule the number of
+// Weight is what the term counts in its denominator: Counted, else the sum of the row weights, or under a Reweigh rule the number of
 // groups with a row that counts, as each group's weights make one loss.
 func (t *Term) Weight() float64 {
 	if t.Options.Reweigh.On() {
 		return t.counted()
+	}
+	if t.Counted > 0 {
+		return t.Counted
 	}
 	if len(t.Weights) == 0 {
 		return float64(len(t.Rows))
