@@ -27,7 +27,7 @@ func (j *job) planes() (names []string) {
 // classBaseline counts the classes of the training documents, the first few millions of tokens of them.
 func (j *job) classBaseline(phase int) (*eval.Unigram, error) {
 	c := shard.StreamConfig{Seed: j.config.Data.Seed, Epochs: 1, Split: j.split(shard.Train), Planes: j.planes()}
-	next, closing, err := planned(j.data, c, j.packing(), j.evaluators[phase], int(j.config.Model.Vocab), j.config.Model.Context, baselineTokens)
+	next, closing, err := planned(j.data, c, j.packing(), j.evaluators[phase].objective, int(j.config.Model.Vocab), j.config.Model.Context, baselineTokens)
 	if err != nil {
 		return nil, err
 	}

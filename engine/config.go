@@ -19,9 +19,11 @@ import (
 type Config struct {
 	Objective  string                 `yaml:"objective" doc:"what is trained, when there is one phase"`
 	Phases     []Phase                `yaml:"phases,omitempty" doc:"instead of objective: one after the other over one optimiser and schedule"`
+	Repeat     int64                  `yaml:"repeat" min:"1" max:"4096" doc:"how often the list of phases is run"`
 	Model      model.Config           `yaml:"model" doc:"the transformer"`
 	Data       Data                   `yaml:"data" doc:"what is read, and how it is packed into steps"`
-	Mask       objectives.Mask        `yaml:"mask" doc:"masking of mlm"`
+	Mask       objectives.Mask        `yaml:"mask" doc:"masking of mlm and mntp"`
+	AntLM      objectives.AntLM       `yaml:"antlm" doc:"the objective antlm: causal and masked modelling in one step"`
 	Classify   objectives.Classify    `yaml:"classify" doc:"the objectives classify and tag"`
 	Loss       objectives.LossOptions `yaml:"loss" doc:"loss of a row while training; evaluations report the plain negative log-likelihood"`
 	Optimizer  optim.Config           `yaml:"optimizer" doc:"how parameters are updated"`
@@ -36,9 +38,10 @@ type Config struct {
 
 // Phase is one stretch of a run. Exactly one of Steps and Epochs is given.
 type Phase struct {
-	Objective string  `yaml:"objective" doc:"objective of the phase"`
-	Steps     int64   `yaml:"steps,omitempty" min:"0" doc:"length in steps"`
-	Epochs    float64 `yaml:"epochs,omitempty" min:"0" doc:"length in passes over the training tokens"`
+	Objective string             `yaml:"objective" doc:"objective of the phase; antlm when it has a mix"`
+	Mix       map[string]float64 `yaml:"mix,omitempty" min:"0" doc:"shares of clm, mlm and mntp in this phase, instead of antlm.mix"`
+	Steps     int64              `yaml:"steps,omitempty" min:"0" doc:"length in steps"`
+	Epochs    float64            `yaml:"epochs,omitempty" min:"0" doc:"length in passes over the training tokens"`
 }
 
 // Data is the run file's section on data.
@@ -116,6 +119,7 @@ type Log struct {
 type Evaluation struct {
 	Every  int64 `yaml:"every" min:"0" doc:"steps between evaluations; 0: only at the end"`
 	Tokens int64 `yaml:"tokens" min:"0" doc:"held-out tokens of an evaluation; 0: all"`
+	Others bool  `yaml:"others" doc:"in runs of several language-model objectives, also evaluate those that the present phase does not train, or mixes: what is forgotten shows"`
 }
 
 const defaultSteps = 2000
@@ -124,10 +128,12 @@ const defaultSteps = 2000
 func Default() Config {
 	return Config{
 		Objective: "mlm",
+		Repeat:    1,
 		Model:     model.Config{Preset: "tiny"},
 		Data: Data{Valid: Held{Share: 0.01}, TokensPerStep: 8192, Packing: "auto", Long: "cut", Shuffle: true,
 			Window: 16, Seed: 1, LossPlane: true},
 		Mask:       objectives.DefaultMask(),
+		AntLM:      objectives.DefaultAntLM(),
 		Classify:   objectives.DefaultClassify(),
 		Loss:       objectives.DefaultLoss(),
 		Optimizer:  optim.Default(),
@@ -136,7 +142,7 @@ func Default() Config {
 		Train:      Training{Accumulate: 1, Dropout: 0.1, Device: "auto", Seed: 1, MaxNonfinite: 5},
 		Checkpoint: Checkpointing{Every: 200, Keep: 3},
 		Log:        Log{Every: 10},
-		Eval:       Evaluation{Every: 200, Tokens: 1 << 17},
+		Eval:       Evaluation{Every: 200, Tokens: 1 << 17, Others: true},
 	}
 }
 
@@ -150,6 +156,7 @@ func (c *Config) Validate() (problems []runfile.Problem) {
 	}
 	add("mask.", c.Mask.Validate())
 	add("loss.", c.Loss.Validate())
+	add("antlm.", c.AntLM.Validate())
 	add("classify.", c.Classify.Validate())
 	add("optimizer.", c.Optimizer.Validate())
 	add("schedule.", c.Schedule.Validate())
@@ -174,10 +181,20 @@ func (c *Config) Validate() (problems []runfile.Problem) {
 	}
 	for i, p := range c.Phases {
 		key := fmt.Sprintf("phases.%d", i)
-		check(key+".objective", p.Objective)
-		if (p.Steps > 0) == (p.Epochs > 0) || math.IsInf(p.Epochs, 0) {
-			problems = append(problems, runfile.Problemf(key, "want either steps or epochs"))
+		check(key+".objective", p.name())
+		if len(p.Mix) > 0 {
+			if p.name() != "antlm" {
+				problems = append(problems, runfile.Problemf(key+".mix", "%s mixes nothing; hint: objective: antlm", p.Objective))
+			} else if err := objectives.ValidateMix(p.Mix); err != nil {
+				problems = append(problems, runfile.Problemf(key+".mix", "%v", err))
+			}
 		}
+		if (p.Steps > 0) == (p.Epochs > 0) || math.IsInf(p.Epochs, 0) {
+			problems = append(problems, runfile.Problemf(key, "want either steps or epochs, above 0"))
+		}
+	}
+	if c.Repeat > 1 && len(c.Phases) == 0 {
+		problems = append(problems, runfile.Problemf("repeat", "there are no phases to repeat; hint: data is read as often as train.steps asks for"))
 	}
 	if c.Data.Train == "" {
 		problems = append(problems, runfile.Problemf("data.train", "no data set is named; hint: --data DIR, made by 'palimpsest data build'"))
@@ -187,13 +204,19 @@ func (c *Config) Validate() (problems []runfile.Problem) {
 
 // unused lists the sections that differ from their defaults although no phase reads them.
 func (c *Config) unused() (sections []string) {
-	masks, classes := false, false
+	masks, mixes, classes := false, false, false
 	for _, p := range c.phaseList() {
-		masks = masks || p.Objective == "mlm"
+		for _, part := range c.partsOf(p) {
+			masks = masks || part == "mlm" || part == "mntp"
+		}
+		mixes = mixes || p.name() == "antlm"
 		classes = classes || classifies(p.Objective)
 	}
 	if !masks && !reflect.DeepEqual(c.Mask, objectives.DefaultMask()) {
 		sections = append(sections, "mask")
+	}
+	if !mixes && !reflect.DeepEqual(c.AntLM, objectives.DefaultAntLM()) {
+		sections = append(sections, "antlm")
 	}
 	if !classes && !reflect.DeepEqual(c.Classify, objectives.DefaultClassify()) {
 		sections = append(sections, "classify")
@@ -212,6 +235,40 @@ func (c *Config) packing() string {
 		}
 	}
 	return "cut"
+}
+
+// name is the objective of a phase.
+func (p Phase) name() string {
+	if p.Objective == "" && len(p.Mix) > 0 {
+		return "antlm"
+	}
+	return p.Objective
+}
+
+// String is the phase as the comparison of runs shows it.
+func (p Phase) String() string {
+	s := fmt.Sprintf("%s steps %d epochs %g", p.name(), p.Steps, p.Epochs)
+	if len(p.Mix) > 0 {
+		s += fmt.Sprintf(" mix %v", p.Mix)
+	}
+	return s
+}
+
+// partsOf lists the objectives that a phase trains: those that it mixes, or its only one.
+func (c *Config) partsOf(p Phase) []string {
+	if p.name() != "antlm" {
+		return []string{p.name()}
+	}
+	return c.mixOf(p).Parts()
+}
+
+// mixOf is what a phase of the objective antlm mixes.
+func (c *Config) mixOf(p Phase) objectives.AntLM {
+	a := c.AntLM
+	if len(p.Mix) > 0 {
+		a.Mix = p.Mix
+	}
+	return a
 }
 
 // phaseList is the list of phases, also for a run of one objective.

@@ -114,6 +114,7 @@ func (u *update) fill(packer *shard.Packer, c feedConfig) {
 		if i == 0 {
 			u.epoch = step.Pieces[0].Epoch
 		}
+		p.Batch, p.Batches = u.step*int64(c.accumulate)+int64(i), c.accumulate
 		p.Progress = float64(u.step) / float64(max(1, c.total-1))
 		planPieces(o, p, step.Pieces)
 		if err := p.Check(c.vocab, c.context); err != nil {
@@ -122,6 +123,10 @@ func (u *update) fill(packer *shard.Packer, c feedConfig) {
 		}
 		u.tokens += int64(len(p.Tokens))
 		u.rows += int64(p.Rows())
+	}
+	if u.rows == 0 && u.plans[0].Terms[0].Head == objectives.HeadLM {
+		u.err = fault.Data.Errorf("step %d: none of its %d tokens bears a loss; hint: a larger mask.p or data.tokens_per_step, or documents with more than special and context tokens", u.step, u.tokens)
+		return
 	}
 	objectives.SetDenominators(u.plans)
 	u.after = packer.Cursor()

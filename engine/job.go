@@ -12,7 +12,6 @@ import (
 	"palimpsest/engine/shard"
 	"palimpsest/engine/text"
 	"palimpsest/kernels"
-	"palimpsest/kernels/philox"
 	"palimpsest/objectives"
 )
 
@@ -28,7 +27,7 @@ type job struct {
 	vocabulary objectives.Vocabulary
 	phases     []stretch
 	objectives []objectives.Objective // by phase
-	evaluators []objectives.Objective // the same with draws of their own
+	evaluators []evaluator            // by phase the same with draws of their own, and then those of others()
 	total      int64                  // steps
 	notes      []string               // what the user should know before the run
 }
@@ -81,16 +80,8 @@ func prepare(c Config) (_ *job, err error) {
 	}
 	j.total = j.phases[len(j.phases)-1].to
 	j.vocabulary = vocabularyOf(j.tokenizer)
-	for _, p := range j.phases {
-		o, err := j.objective(p.objective, c.Train.Seed, c.Loss)
-		if err != nil {
-			return nil, err
-		}
-		e, err := j.objective(p.objective, philox.Derive(c.Train.Seed, 1), objectives.DefaultLoss())
-		if err != nil {
-			return nil, err
-		}
-		j.objectives, j.evaluators = append(j.objectives, o), append(j.evaluators, e)
+	if err = j.makeObjectives(); err != nil {
+		return nil, err
 	}
 	if j.valid != j.data {
 		for _, plane := range j.planes() {
@@ -152,8 +143,8 @@ func hasPlane(ds *shard.Dataset, name string) bool {
 	return slices.ContainsFunc(ds.Index().Planes, func(p shard.Plane) bool { return p.Name == name })
 }
 
-func (j *job) objective(name string, seed uint64, loss objectives.LossOptions) (objectives.Objective, error) {
-	o, err := objectives.New(name, objectives.Settings{Seed: seed, Vocabulary: j.vocabulary, Mask: j.config.Mask, Loss: loss, Context: j.config.Data.LossPlane && hasPlane(j.data, objectives.PlaneLoss), Classify: j.config.Classify, Heads: j.config.Model.Classifiers})
+func (j *job) objective(name string, mix objectives.AntLM, seed uint64, loss objectives.LossOptions) (objectives.Objective, error) {
+	o, err := objectives.New(name, objectives.Settings{Seed: seed, Vocabulary: j.vocabulary, Mask: j.config.Mask, AntLM: mix, Loss: loss, Context: j.config.Data.LossPlane && hasPlane(j.data, objectives.PlaneLoss), Classify: j.config.Classify, Heads: j.config.Model.Classifiers})
 	return o, fault.Usage.Wrap(err)
 }
 
@@ -199,16 +190,16 @@ func (j *job) heldOut(phase int, tokens int64) (next func() (*objectives.Plan, e
 	if j.config.Data.Valid.Dir == "" {
 		c.Split = j.split(shard.Valid)
 	}
-	return planned(j.valid, c, j.packing(), j.evaluators[phase], int(j.config.Model.Vocab), j.config.Model.Context, tokens)
+	return planned(j.valid, c, j.packing(), j.evaluators[phase].objective, int(j.config.Model.Vocab), j.config.Model.Context, tokens)
 }
 
 // unigram counts the training tokens, the first few millions, as the baseline of an evaluation.
 func (j *job) unigram(phase int) (*eval.Unigram, error) {
-	if classifies(j.phases[phase].objective) {
+	if classifies(j.evaluators[phase].name) {
 		return j.classBaseline(phase)
 	}
 	skip := j.vocabulary.Special
-	if j.phases[phase].objective == "clm" {
+	if name := j.evaluators[phase].name; name == "clm" || name == "antlm" {
 		skip = func(id int32) bool { return id == j.vocabulary.BOS && id != j.vocabulary.EOS } // never a target
 	}
 	return unigramOf(j.data, j.config.Data.Seed, j.split(shard.Train), int(j.config.Model.Vocab), skip)

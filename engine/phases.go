@@ -4,20 +4,30 @@ import (
 	"math"
 
 	"palimpsest/engine/fault"
+	"palimpsest/objectives"
 )
 
 // stretch is a phase with its place in the run: steps [from, to).
 type stretch struct {
 	objective string
+	mix       objectives.AntLM // of the objective antlm
 	from, to  int64
 }
+
+// maxPhases bounds a run's phases, repetitions included.
+const maxPhases = 4096
 
 // timetable lays the phases end to end. An epoch is as many steps as the training tokens fill, rounded up for the phase
 // as a whole, so that the length of a run is known when it begins and the schedule can end with it.
 func timetable(c *Config, trainTokens float64) (list []stretch, err error) {
 	perStep := float64(c.Data.TokensPerStep) * float64(c.Train.Accumulate)
-	at := int64(0)
-	for i, p := range c.phaseList() {
+	at, phases, repeat := int64(0), c.phaseList(), max(1, c.Repeat)
+	if int64(len(phases)) > maxPhases/repeat {
+		return nil, fault.Usage.Errorf("repeat: %d times %d phases are more than %d", repeat, len(phases), maxPhases)
+	}
+	for number := range len(phases) * int(repeat) {
+		i := number % len(phases)
+		p := phases[i]
 		n := p.Steps
 		if p.Epochs > 0 {
 			steps := math.Ceil(p.Epochs * trainTokens / perStep)
@@ -26,7 +36,10 @@ func timetable(c *Config, trainTokens float64) (list []stretch, err error) {
 			}
 			n = max(1, int64(steps))
 		}
-		list = append(list, stretch{p.Objective, at, at + n})
+		if len(c.Phases) > 0 && at > 1<<41-n {
+			return nil, fault.Usage.Errorf("phases.%d: the phases add up to more than 2^41 steps", i)
+		}
+		list = append(list, stretch{p.name(), c.mixOf(p), at, at + n})
 		at += n
 	}
 	if len(c.Phases) > 0 && c.Train.Steps != 0 && c.Train.Steps != at {

@@ -159,7 +159,7 @@ func documentsOf(u *update) string {
 }
 
 func (t *Trainer) logEval(phase int, l eval.Loss) {
-	line := report.Eval{Step: t.state.Step, Phase: t.job.phases[phase].objective, Loss: l.Loss, Accuracy: &l.Accuracy, Perplexity: l.Perplexity, Rows: l.Rows,
+	line := report.Eval{Step: t.state.Step, Phase: t.job.evaluators[phase].name, Loss: l.Loss, Accuracy: &l.Accuracy, Perplexity: l.Perplexity, Rows: l.Rows,
 		BaselineAccuracy: &l.BaselineAccuracy, BaselineLoss: &l.BaselineLoss, Seconds: t.record.elapsed()}
 	t.record.log.Write(line)
 	t.record.events.Eval(line)

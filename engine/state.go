@@ -273,7 +273,7 @@ func flatten(c Config) map[string]string {
 		m[k.Path] = k.Default
 	}
 	for i, p := range c.Phases {
-		m[fmt.Sprintf("phases.%d", i)] = fmt.Sprintf("%s steps %d epochs %g", p.Objective, p.Steps, p.Epochs)
+		m[fmt.Sprintf("phases.%d", i)] = p.String()
 	}
 	return m
 }

@@ -165,6 +165,9 @@ func (r *stepResult) collect(u *update, squares float64, terms []model.TermResul
 	hits := 0.0
 	for i, res := range terms {
 		term := &u.plans[0].Terms[i]
+		if len(terms) > 1 && !u.asks(i) { // another objective's turn
+			continue
+		}
 		part := res.Loss / term.Den
 		r.parts[res.Name] = part
 		r.loss += term.Share * part
@@ -194,9 +197,13 @@ func (t *Trainer) evaluate() error {
 	if !t.evaluationDue() {
 		return nil
 	}
-	c, step := t.job.config.Eval, t.state.Step
+	step := t.state.Step
 	phase := phaseAt(t.job.phases, step-1)
-	loss, err := t.job.evaluate(t.acts, t.judged(), phase, c.Tokens, t.stopping)
+	others, err := t.evaluateOthers(phase)
+	var loss eval.Loss
+	if err == nil {
+		loss, err = t.job.evaluate(t.acts, t.judged(), phase, t.job.config.Eval.Tokens, t.stopping)
+	}
 	if errors.Is(err, eval.ErrInterrupted) {
 		return nil
 	}
@@ -204,6 +211,9 @@ func (t *Trainer) evaluate() error {
 		return err
 	}
 	t.state.Evaluated = step
+	for _, o := range others {
+		t.logEval(o.index, o.loss)
+	}
 	t.logEval(phase, loss)
 	if step == t.job.total {
 		if err := t.logExamples(phase); err != nil {

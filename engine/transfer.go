@@ -112,7 +112,9 @@ func Export(o ExportOptions) (*hf.Exported, error) {
 	}
 	x := hf.ExportOptions{Model: config.Model, Head: o.Head, Dropout: config.Train.Dropout, DType: o.DType, ShardSize: o.ShardSize, Lossy: o.Lossy,
 		Causal: looksBack(config), ReadsLast: config.Classify.Read == "last"}
-	if x.Causal && slices.ContainsFunc(config.phaseList(), func(p Phase) bool { return p.Objective == "mlm" }) {
+	if x.Causal && slices.ContainsFunc(config.phaseList(), func(p Phase) bool {
+		return slices.ContainsFunc(config.partsOf(p), func(part string) bool { return part == "mlm" || part == "mntp" })
+	}) {
 		x.Notes = append(x.Notes, "the model was trained with attention to both sides as well; the exported class looks back only")
 	}
 	if x.TokenizerJSON, err = c.Read(TokenizerFile); err != nil {
@@ -153,9 +155,10 @@ func Export(o ExportOptions) (*hf.Exported, error) {
 func looksBack(c Config) bool {
 	back := false
 	for _, p := range c.phaseList() {
-		switch p.Objective {
-		case "clm":
+		if slices.Contains(c.partsOf(p), "clm") {
 			return true
+		}
+		switch p.Objective {
 		case "classify", "tag":
 			back = back || c.Classify.Attend == "back"
 		}

@@ -17,6 +17,7 @@ import (
 type mlm struct {
 	Settings
 	ordinary []int32 // ids a random replacement may take
+	first    int     // index of the first token that may be selected
 
 	// Memory of one call of Plan:
 	list   []unit
@@ -64,8 +65,14 @@ func (m *mlm) Plan(doc Document, p *Plan) {
 	start := p.segment(doc, kernels.Bidirectional)
 	t := m.lmTerm(p, m.Name())
 	d := draw(m.Seed, philox.StreamMask, doc)
+	m.hide(doc, p, start, &d, func(i int, id int32) { t.ask(start+i, id, doc, i) })
+	p.close()
+}
 
-	m.choose(doc, p.Progress, &d)
+// hide selects tokens of a document, whose segment begins at row start, and replaces them in the plan; ask gets every
+// selected one with its index, in their order.
+func (m *mlm) hide(doc Document, p *Plan, start int, d *philox.Draw, ask func(i int, id int32)) {
+	m.choose(doc, p.Progress, d)
 	fate, last := 0.0, int32(0)
 	for i, id := range doc.Tokens {
 		unit := m.chosen[i]
@@ -75,10 +82,9 @@ func (m *mlm) Plan(doc Document, p *Plan) {
 		if unit != last || m.Mask.ReplaceBy != "unit" {
 			fate, last = d.Float64(), unit
 		}
-		t.ask(start+i, id, doc, i)
-		p.Tokens[start+i] = m.replacement(&d, fate, id)
+		ask(i, id)
+		p.Tokens[start+i] = m.replacement(d, fate, id)
 	}
-	p.close()
 }
 
 // choose fills m.chosen.
@@ -87,7 +93,7 @@ func (m *mlm) choose(doc Document, progress float64, d *philox.Draw) {
 	m.chosen = append(m.chosen[:0], make([]int32, n)...)
 	take := func(u unit) {
 		units++
-		for i := u.from; i < u.to; i++ {
+		for i := max(u.from, m.first); i < u.to; i++ {
 			if !m.Vocabulary.Special(doc.Tokens[i]) && !doc.context(i) { // a plane may tag what it should not
 				m.chosen[i] = units
 			}
@@ -102,7 +108,9 @@ func (m *mlm) choose(doc Document, progress float64, d *philox.Draw) {
 			take(m.list[i])
 		}
 	}
-	free := func(i int) bool { return m.chosen[i] == 0 && !m.Vocabulary.Special(doc.Tokens[i]) && !doc.context(i) }
+	free := func(i int) bool {
+		return i >= m.first && m.chosen[i] == 0 && !m.Vocabulary.Special(doc.Tokens[i]) && !doc.context(i)
+	}
 	eligible := 0
 	for i := range n {
 		if free(i) {

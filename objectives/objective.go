@@ -12,6 +12,7 @@ type Settings struct {
 	Mask       Mask
 	Loss       LossOptions
 	Context    bool // the data set's plane "loss" says which tokens are context only: never asked for, never masked
+	AntLM      AntLM
 	Classify   Classify
 	Heads      []Head // classification heads of the model
 	MSLM       MSLM
@@ -19,7 +20,7 @@ type Settings struct {
 }
 
 // Names lists the objectives that New knows.
-func Names() []string { return []string{"clm", "mlm", "classify", "tag", "mslm"} }
+func Names() []string { return []string{"clm", "mlm", "mntp", "antlm", "classify", "tag", "mslm"} }
 
 // New returns the objective of that name.
 func New(name string, s Settings) (Objective, error) {
@@ -28,6 +29,10 @@ func New(name string, s Settings) (Objective, error) {
 		return &clm{s}, nil
 	case "mlm":
 		return newMLM(s)
+	case "mntp":
+		return newMNTP(s)
+	case "antlm":
+		return newAntLM(s)
 	case "mslm":
 		return newMSLM(s)
 	case "classify", "tag":

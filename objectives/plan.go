@@ -91,6 +91,8 @@ type Plan struct {
 	Terms          []Term
 	NeedsReference bool    // a frozen reference model must run over the same plan
 	Progress       float64 // part of the run before this update, 0 to 1, for schedules of masking; kept by Reset
+	Batch          int64   // number of the micro-batch in the whole run, for what takes turns; kept by Reset
+	Batches        int     // micro-batches of an update, 0 outside of training; kept by Reset
 	Documents      []int64
 }
 

@@ -31,16 +31,8 @@ func openModel(c *cli.Context) (*engine.Model, error) {
 	return engine.OpenModel(c.String("model"), c.String("device"), c.Int("threads"))
 }
 
-// trainedFor lists the objectives that a run trained.
-func trainedFor(c engine.Config) (objectives []string) {
-	for _, p := range c.Phases {
-		objectives = append(objectives, p.Objective)
-	}
-	if len(objectives) == 0 {
-		objectives = append(objectives, c.Objective)
-	}
-	return objectives
-}
+// trainedFor lists the objectives that a run trained; of antlm those that it mixed.
+func trainedFor(c engine.Config) []string { return c.Trained() }
 
 // maxLine bounds a line of input.
 const maxLine = 16 << 20

@@ -23,6 +23,9 @@ type Loss struct {
 	BaselineAccuracy float64 `json:"baseline_accuracy"` // of always answering its most frequent token
 }
 
+// termSum is what a term gave over all plans: its loss is its share of their quotient.
+type termSum struct{ share, loss, weight float64 }
+
 // ErrInterrupted is returned when stop asked to leave before the end.
 var ErrInterrupted = errors.New("evaluation was interrupted")
 
@@ -30,7 +33,8 @@ var ErrInterrupted = errors.New("evaluation was interrupted")
 // plans, may be nil.
 func Run(a *model.Activations, w *model.Weights, next func() (*objectives.Plan, error), baseline *Unigram, stop func() bool) (Loss, error) {
 	var r Loss
-	var sumLoss, weight, nll, hits, baseNLL, baseHits float64
+	var nll, hits, baseNLL, baseHits float64
+	var sums []termSum // by term
 	for {
 		if stop != nil && stop() {
 			return r, ErrInterrupted
@@ -56,8 +60,11 @@ func Run(a *model.Activations, w *model.Weights, next func() (*objectives.Plan, 
 		}
 		for i, t := range terms {
 			term := &p.Terms[i]
-			sumLoss += term.Share * t.Loss
-			weight += term.Weight()
+			if i == len(sums) {
+				sums = append(sums, termSum{share: term.Share})
+			}
+			sums[i].loss += t.Loss
+			sums[i].weight += term.Weight()
 			nll += t.NLL
 			hits += t.Hits
 			r.Rows += int64(len(term.Rows))
@@ -73,7 +80,10 @@ func Run(a *model.Activations, w *model.Weights, next func() (*objectives.Plan, 
 		return r, errors.New("no held-out row bears a loss; hint: a larger data.valid or eval.tokens")
 	}
 	rows := float64(r.Rows)
-	r.Loss, r.NLL, r.Accuracy = sumLoss/math.Max(weight, 1e-300), nll/rows, hits/rows
+	for _, s := range sums {
+		r.Loss += s.share * s.loss / math.Max(s.weight, 1e-300)
+	}
+	r.NLL, r.Accuracy = nll/rows, hits/rows
 	r.Perplexity = math.Exp(r.NLL)
 	r.BaselineLoss, r.BaselineAccuracy = baseNLL/rows, baseHits/rows
 	return r, nil

@@ -346,7 +346,7 @@ func readLog(dir string) (*report.Run, error) {
 // evalAt is the evaluation at a step, nil when there is none.
 func evalAt(log *report.Run, step int64) *report.Eval {
 	if log != nil {
-		for i := range log.Evals {
+		for i := range slices.Backward(log.Evals) { // behind those of other objectives of the run
 			if log.Evals[i].Step == step {
 				return &log.Evals[i]
 			}

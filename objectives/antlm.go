@@ -1,0 +1,188 @@
+package objectives
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+
+	"palimpsest/kernels/philox"
+)
+
+// AntLM is the run file's section on the objective antlm, which mixes causal and masked language modelling.
+type AntLM struct {
+	Mix map[string]float64 `yaml:"mix" min:"0" doc:"shares of clm, mlm and mntp; they are divided by their sum, so that {mntp: 15, clm: 1} is GPT-BERT's"`
+	By  string             `yaml:"by" enum:"document,batch,step" doc:"what is of one kind: a document, by a draw in every epoch; a micro-batch, or a whole step, in turns that keep the shares exactly"`
+}
+
+// Modes lists what antlm can mix, in the order of its terms.
+func Modes() []string { return []string{"clm", "mlm", "mntp"} }
+
+// DefaultAntLM mixes both kinds evenly.
+func DefaultAntLM() AntLM { return AntLM{Mix: map[string]float64{"clm": 1, "mlm": 1}, By: "document"} }
+
+// Validate returns what is wrong, each message beginning with the key.
+func (a AntLM) Validate() (problems []error) {
+	if err := ValidateMix(a.Mix); err != nil {
+		problems = append(problems, fmt.Errorf("mix: %w", err))
+	}
+	return problems
+}
+
+// ValidateMix reports what is wrong with shares of modes.
+func ValidateMix(mix map[string]float64) error {
+	sum := 0.0
+	for _, name := range slices.Sorted(maps.Keys(mix)) {
+		share := mix[name]
+		if !slices.Contains(Modes(), name) {
+			return fmt.Errorf("%s cannot be mixed; known: %s", name, strings.Join(Modes(), ", "))
+		}
+		if !(share >= 0) || math.IsInf(share, 0) {
+			return fmt.Errorf("want shares of 0 or more, not %g for %s", share, name)
+		}
+		sum += share
+	}
+	if !(sum > 0) || math.IsInf(sum, 0) {
+		return fmt.Errorf("want a share above 0 for at least one of %s, not %v", strings.Join(Modes(), ", "), mix)
+	}
+	return nil
+}
+
+// Parts lists the modes with a share, in the order of the terms.
+func (a AntLM) Parts() (names []string) {
+	for _, name := range Modes() {
+		if a.Mix[name] > 0 {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// antLM trains one network with one head on causal and masked language modelling at once: AntLM (arXiv 2412.03275) alternates
+// between them in phases, which are the run file's; this objective mixes them inside a step, as GPT-BERT does (arXiv 2410.24159).
+//
+// The loss of an update is the sum over modes of share times the mean over all its labelled positions of that mode, counted over
+// all micro-batches (the reference code averages over devices instead, so that labels on a device with few of them weigh
+// more). A mode without a labelled position in an update adds nothing, and its share is not given to the others; where a whole
+// micro-batch or step is of one mode, the shares are those of the update's micro-batches. The z-loss belongs to its row
+// and is weighed with it.
+//
+// By document a mode is drawn from (seed, epoch, document): a document takes part in every mode as the epochs go by, and a
+// plan does not depend on packing. By batch and by step, turn r belongs to the first mode when floor((r+1)*c) > floor(r*c)
+// with c its share, and the turns that are left are dealt out among the others in the same way.
+type antLM struct {
+	by     string
+	seed   uint64
+	parts  []mode
+	shares []float64 // of the parts, 1 together
+}
+
+// A mode is a language-model objective that can be a part of antLM.
+type mode interface {
+	Objective
+	Planes() []string
+	lmTerm(p *Plan, name string) *Term
+}
+
+// modeSeed separates the draws of modes from those of masks.
+const modeSeed = 1 << 63
+
+func newAntLM(s Settings) (*antLM, error) {
+	if err := ValidateMix(s.AntLM.Mix); err != nil {
+		return nil, fmt.Errorf("objective antlm: mix: %w", err)
+	}
+	a := &antLM{by: s.AntLM.By, seed: philox.Derive(s.Seed, modeSeed)}
+	total := 0.0
+	for _, name := range s.AntLM.Parts() {
+		o, err := New(name, s)
+		if err != nil {
+			return nil, fmt.Errorf("objective antlm: %w", err)
+		}
+		a.parts, a.shares = append(a.parts, o.(mode)), append(a.shares, s.AntLM.Mix[name])
+		total += s.AntLM.Mix[name]
+	}
+	for i := range a.shares {
+		a.shares[i] /= total
+	}
+	return a, nil
+}
+
+func (a *antLM) Name() string   { return "antlm" }
+func (a *antLM) Cost(n int) int { return n }
+
+// Planes names what the modes read of the data set's planes.
+func (a *antLM) Planes() (names []string) {
+	for _, part := range a.parts {
+		names = append(names, part.Planes()...)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// Begin empties the plan and declares the term of every mode with its share of the loss.
+func (a *antLM) Begin(p *Plan) {
+	p.Reset()
+	for i, part := range a.parts {
+		part.lmTerm(p, part.Name()).Share = a.share(i, p)
+	}
+}
+
+// share is what a mode's mean loss counts in the update of the plan.
+func (a *antLM) share(part int, p *Plan) float64 {
+	n := int64(p.Batches)
+	if a.by == "document" || n == 0 {
+		return a.shares[part]
+	}
+	if a.by == "step" {
+		n = 1
+	}
+	first, own := p.Batch/int64(p.Batches)*n, 0
+	for r := first; r < first+n; r++ {
+		if a.turn(r) == part {
+			own++
+		}
+	}
+	return float64(own) / float64(n)
+}
+
+// Plan appends one document by the mode whose turn it is.
+func (a *antLM) Plan(doc Document, p *Plan) {
+	part := 0
+	switch {
+	case a.by == "document" || p.Batches == 0:
+		d := draw(a.seed, philox.StreamMask, doc)
+		part = a.pick(d.Float64())
+	case a.by == "step":
+		part = a.turn(p.Batch / int64(p.Batches))
+	default:
+		part = a.turn(p.Batch)
+	}
+	a.parts[part].Plan(doc, p)
+}
+
+// pick returns the mode of a uniform number in [0,1).
+func (a *antLM) pick(u float64) int {
+	for i, share := range a.shares[:len(a.shares)-1] {
+		if u -= share; u < 0 {
+			return i
+		}
+	}
+	return len(a.shares) - 1
+}
+
+// turn returns the mode of turn r, a whole micro-batch or step.
+func (a *antLM) turn(r int64) int {
+	const slack = 1e-9 // for shares such as 1/49, 49 of which are less than 1 in floating point
+	left := 1.0
+	for i, share := range a.shares[:len(a.shares)-1] {
+		c := share / left
+		before := int64(float64(r)*c + slack)
+		if int64(float64(r+1)*c+slack) > before {
+			return i
+		}
+		r -= before // turns of the others so far
+		left -= share
+	}
+	return len(a.shares) - 1
+}
