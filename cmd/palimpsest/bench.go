@@ -16,7 +16,7 @@ import (
 func benchCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "bench",
-		Usage: "measure training steps or the data path on this machine, also beside PyTorch",
+		Usage: "measure kernels, training steps or the data path on this machine, also beside PyTorch",
 		Subcommands: []*cli.Command{{
 			Name:  "train",
 			Usage: "tokens/s, FLOP/s and the share of the product rate of whole updates, on synthetic documents",
@@ -48,7 +48,7 @@ func benchCommand() *cli.Command {
 			Usage:       "the newest result of each case of a results folder, as Markdown",
 			Description: example("palimpsest bench table bench/results"),
 			Action:      benchTable,
-		}, benchCompareCommand()},
+		}, benchKernelsCommand(), benchCompareCommand()},
 	}
 }
 

@@ -1,0 +1,183 @@
+package bench
+
+import (
+	"slices"
+	"strings"
+
+	"palimpsest/engine/fault"
+	"palimpsest/kernels"
+)
+
+// A kernel is one op at one shape.
+type kernel interface {
+	op() string
+	shape() string
+	flops() float64        // by the rule of the type's comment; 0: bound by memory
+	bytes(s sizes) float64 // each input read once, each output written once, what is added to both
+	small() kernel         // the same op at a shape that the float64 oracle does in a moment
+	build(m *maker, b kernels.Backend) func()
+}
+
+// sizes are bytes of an element.
+type sizes struct{ compute, master float64 }
+
+func sizesOf(i kernels.Info) sizes { return sizes{float64(i.Compute.Size()), float64(i.Master.Size())} }
+
+// A scale is how large the shapes are.
+type scale struct {
+	tokens, hidden int   // of attention's launches: packed tokens, heads times their width
+	lengths        []int // of segments
+	rows           int   // tokens of a step
+	width, ff      int
+	vocabs         []int
+	lossRows       int
+	softmax        [2]int // rows, columns
+	parameters     int
+	square         [][3]int // products for the peak: rows, in, out
+	copies         int      // bytes of the copy for the peak
+}
+
+// scales by name. Those of a device are the published comparisons': 16,384 tokens and heads times width of 2048 as
+// FlashAttention's benchmarks have them, GPT-2's and BERT-base's layers.
+var scales = map[string]scale{
+	"device": {tokens: 16384, hidden: 2048, lengths: []int{512, 1024, 2048, 4096}, rows: 16384, width: 768, ff: 3072, vocabs: []int{32000, 50304, 128256},
+		lossRows: 4096, softmax: [2]int{65536, 512}, parameters: 124e6, square: [][3]int{{4096, 4096, 4096}, {2048, 13312, 2048}, {8192, 8192, 8192}}, copies: 1 << 30},
+	"host": {tokens: 1024, hidden: 512, lengths: []int{128, 512, 1024}, rows: 1024, width: 768, ff: 3072, vocabs: []int{32000, 50304, 128256},
+		lossRows: 64, softmax: [2]int{2048, 512}, parameters: 8e6, square: [][3]int{{256, 256, 256}, {512, 512, 512}, {1024, 1024, 1024}}, copies: 128 << 20},
+	"tiny": {tokens: 64, hidden: 128, lengths: []int{32}, rows: 40, width: 64, ff: 128, vocabs: []int{97, 300},
+		lossRows: 5, softmax: [2]int{16, 40}, parameters: 5000, square: [][3]int{{32, 32, 32}, {64, 64, 64}}, copies: 1 << 16},
+}
+
+// Scales are the names of the sets of shapes.
+func Scales() []string { return []string{"device", "host", "tiny"} }
+
+// cases lists all kernels at a scale; quick keeps about a third of them.
+func (s scale) cases(quick bool) (list []kernel) {
+	add := func(more ...kernel) {
+		for _, k := range more {
+			if !slices.Contains(list, k) {
+				list = append(list, k)
+			}
+		}
+	}
+	both := func(make func(backward bool) kernel) { add(make(false), make(true)) }
+	lengths, widths, vocabs := s.lengths, []int{64, 128}, s.vocabs
+	if quick {
+		lengths, widths, vocabs = lengths[:1], widths[:1], vocabs[min(1, len(vocabs)-1):][:1]
+	}
+	for _, D := range widths {
+		H := s.hidden / D
+		for _, length := range lengths {
+			a := attentionCase{Segments: max(1, s.tokens/length), Length: length, Heads: H, KV: H, Width: D}
+			for _, a.Causal = range []bool{false, true} {
+				both(func(back bool) kernel { a := a; a.Backward = back; return a })
+			}
+		}
+		long := s.lengths[len(s.lengths)-1]
+		a := attentionCase{Segments: max(1, s.tokens/long), Length: long, Heads: H, KV: H, Width: D, Window: long / 16}
+		both(func(back bool) kernel { a := a; a.Backward = back; return a })
+		if group := min(4, H); !quick && group > 1 {
+			g := attentionCase{Segments: a.Segments, Length: long, Heads: H, KV: H / group, Width: D, Causal: true}
+			both(func(back bool) kernel { g := g; g.Backward = back; return g })
+		}
+	}
+	d := attentionCase{Segments: max(1, s.tokens/s.lengths[0]), Length: s.lengths[0], Heads: s.hidden / 64, KV: s.hidden / 64, Width: 64, Dropout: 0.1}
+	both(func(back bool) kernel { d := d; d.Backward = back; return d })
+	both(func(back bool) kernel {
+		return relativeCase{Segments: max(1, s.tokens/s.lengths[0]/2), Length: s.lengths[0], Heads: max(2, s.width/64), Width: 64, Buckets: 32, Backward: back}
+	})
+	both(func(back bool) kernel {
+		return softmaxCase{Rows: s.softmax[0], Columns: s.softmax[1], Backward: back}
+	})
+	for _, V := range vocabs {
+		add(lossCase{Rows: s.lossRows, Vocab: V})
+	}
+	columns := []int{s.width, 4096}
+	if quick || s.width < 768 {
+		columns = columns[:1]
+	}
+	for _, C := range columns {
+		rows := s.rows * s.width / C
+		for _, rms := range []bool{false, true} {
+			both(func(back bool) kernel { return normCase{Rows: rows, Columns: C, RMS: rms, Backward: back} })
+		}
+	}
+	heads := max(2, s.width/64)
+	add(ropeCase{Rows: s.rows, Heads: 2 * heads, Width: 64, Axes: 1}, ropeCase{Rows: s.rows, Heads: 2 * heads, Width: 64, Axes: 2})
+	for _, act := range []kernels.Activation{kernels.GELUErf, kernels.GELUTanh} {
+		both(func(back bool) kernel {
+			return activationCase{Rows: s.rows, Columns: s.ff, Act: act, Backward: back}
+		})
+	}
+	both(func(back bool) kernel {
+		return activationCase{Rows: s.rows, Columns: s.ff, Act: kernels.SiLU, Gated: true, Backward: back}
+	})
+	both(func(back bool) kernel {
+		return embeddingCase{Rows: s.rows, Columns: s.width, Vocab: s.vocabs[min(1, len(s.vocabs)-1)], Length: min(1024, s.rows), Backward: back}
+	})
+	add(rowsCase{Rows: s.rows * 15 / 100, Of: s.rows, Columns: s.width}, rowsCase{Rows: s.rows * 15 / 100, Of: s.rows, Columns: s.width, Scatter: true})
+	add(dropoutCase{Rows: s.rows, Columns: s.width})
+	add(reweighCase{Groups: max(1, s.rows/512), Rows: min(512, s.rows), Columns: s.width}, reweighCase{Groups: max(1, s.rows/512), Rows: min(512, s.rows), Columns: s.width, Top: true},
+		reweighCase{Groups: max(1, s.rows/512), Rows: min(512, s.rows), Columns: s.width, Scale: true})
+	for _, what := range []string{"adamw", "lamb", "momentum", "combine", "sum_squares", "add"} {
+		add(updateCase{What: what, N: s.parameters})
+	}
+	add(s.linears(quick)...)
+	return list
+}
+
+// linears are the layers of GPT-2 124M and, with the other GELU, of BERT-base.
+func (s scale) linears(quick bool) (list []kernel) {
+	C, F := s.width, s.ff
+	layers := []struct {
+		in, out int
+		act     kernels.Activation
+	}{{C, 3 * C, kernels.None}, {C, F, kernels.GELUTanh}, {F, C, kernels.None}, {C, C, kernels.None}, {C, F, kernels.GELUErf}}
+	if quick {
+		layers = layers[:3]
+	}
+	for _, l := range layers {
+		list = append(list, linearCase{Form: "forward", Rows: s.rows, In: l.in, Out: l.out, Bias: true, Act: l.act})
+		// The gradient of the layer behind this one carries the activation's.
+		list = append(list, linearCase{Form: "input", Rows: s.rows, In: l.out, Out: l.in, Act: l.act})
+		list = append(list, linearCase{Form: "weight", Rows: s.rows, In: l.in, Out: l.out, Bias: true})
+	}
+	if V := s.vocabs[min(1, len(s.vocabs)-1)]; !quick {
+		rows := s.lossRows
+		list = append(list, linearCase{Form: "forward", Rows: rows, In: C, Out: V}, linearCase{Form: "input", Rows: rows, In: C, Out: V},
+			linearCase{Form: "weight", Rows: rows, In: C, Out: V})
+	}
+	return list
+}
+
+// chosen keeps the kernels whose op begins with one of the names; gemm means the linear layers.
+func chosen(list []kernel, names []string) (kept []kernel, err error) {
+	if len(names) == 0 {
+		return list, nil
+	}
+	var ops []string
+	used := map[string]bool{}
+	for _, k := range list {
+		if !slices.Contains(ops, k.op()) {
+			ops = append(ops, k.op())
+		}
+		for _, name := range names {
+			prefix := name
+			if name == "gemm" {
+				prefix = "linear"
+			}
+			if name != "" && strings.HasPrefix(k.op(), prefix) {
+				used[name] = true
+				if len(kept) == 0 || kept[len(kept)-1] != k {
+					kept = append(kept, k)
+				}
+			}
+		}
+	}
+	for _, name := range names {
+		if !used[name] {
+			return nil, fault.Usage.Errorf("--ops: there is no op %q; want beginnings of %s", name, strings.Join(ops, ", "))
+		}
+	}
+	return kept, nil
+}

@@ -1,0 +1,101 @@
+package bench
+
+import (
+	"fmt"
+	"strings"
+
+	"palimpsest/kernels"
+)
+
+// Peaks are what this device did in this process: the yardsticks of all other figures.
+type Peaks struct {
+	Copy         float64 `json:"copy_bytes_per_s"` // a large copy on the device: bytes read and written
+	Add          float64 `json:"add_bytes_per_s"`  // dst += src on the same memory: bytes read, read and written
+	Memory       float64 `json:"memory_bytes_per_s"`
+	Product      float64 `json:"product_flops_per_s"` // best of some large products
+	ProductShape string  `json:"product_shape"`
+	Datasheet    *Sheet  `json:"datasheet,omitempty"`
+}
+
+// A Sheet is what a device's maker says: dense bfloat16 products with float32 accumulation, and memory.
+type Sheet struct {
+	Device  string  `json:"device"`
+	Product float64 `json:"product_flops_per_s"`
+	Memory  float64 `json:"memory_bytes_per_s"`
+}
+
+// sheets are NVIDIA's datasheets, dense (without sparsity), by what the driver's name of the device holds; the first that
+// fits counts.
+var sheets = []struct {
+	part  string
+	sheet Sheet
+}{
+	{"H200 NVL", Sheet{"H200 NVL", 835e12, 4.8e12}},
+	{"H200", Sheet{"H200 SXM", 989e12, 4.8e12}},
+	{"H100 NVL", Sheet{"H100 NVL", 835e12, 3.9e12}},
+	{"H100 PCIe", Sheet{"H100 PCIe", 756e12, 2.0e12}},
+	{"H100 80GB HBM3", Sheet{"H100 SXM", 989e12, 3.35e12}},
+	{"A100-SXM4-80GB", Sheet{"A100 80GB SXM", 312e12, 2.039e12}},
+	{"A100-SXM4-40GB", Sheet{"A100 40GB SXM", 312e12, 1.555e12}},
+	{"A100 80GB PCIe", Sheet{"A100 80GB PCIe", 312e12, 1.935e12}},
+}
+
+// datasheet returns that of a device, nil for devices that are not in the list.
+func datasheet(device string) *Sheet {
+	for _, s := range sheets {
+		if strings.Contains(device, s.part) {
+			sheet := s.sheet
+			return &sheet
+		}
+	}
+	return nil
+}
+
+// best is the shortest of some runs of work.
+func best(b kernels.Backend, work func(), samples int) (float64, error) {
+	seconds, _, err := kernels.Time(b, nil, work, samples)
+	if err != nil {
+		return 0, err
+	}
+	return spread(seconds).P10, nil
+}
+
+// measurePeaks measures the device's ceilings with random numbers.
+func measurePeaks(b kernels.Backend, s scale, samples int) (p Peaks, err error) {
+	info := b.Info()
+	p.Datasheet = datasheet(info.Device)
+	n := s.copies / info.Compute.Size()
+	most := 0
+	for _, q := range s.square {
+		most = max(most, q[0]*q[1], q[1]*q[2], q[0]*q[2])
+	}
+	y := newYard(b, []map[kernels.DType]int{{info.Compute: max(2*padded(info.Compute, n), 3*padded(info.Compute, most))}})
+	m := y.maker()
+	src, dst := m.in(n), m.in(n)
+	bytes := float64(n * info.Compute.Size())
+	seconds, err := best(b, func() { b.Copy(dst, src) }, samples)
+	if err != nil {
+		return p, err
+	}
+	p.Copy = 2 * bytes / seconds
+	if seconds, err = best(b, func() { b.Add(dst, src) }, samples); err != nil {
+		return p, err
+	}
+	p.Add = 3 * bytes / seconds
+	p.Memory = max(p.Copy, p.Add)
+	for _, q := range s.square {
+		y.clear()
+		m := y.maker()
+		x, w, out := m.in(q[0]*q[1]), m.in(q[1]*q[2]), m.in(q[0]*q[2])
+		if seconds, err = best(b, func() { b.Linear(out, x, w, kernels.Buf{}, kernels.Buf{}, q[0], q[1], q[2], kernels.None) }, samples); err != nil {
+			return p, err
+		}
+		if rate := 2 * float64(q[0]) * float64(q[1]) * float64(q[2]) / seconds; rate > p.Product {
+			p.Product, p.ProductShape = rate, fmt.Sprintf("%d x %d x %d, %v", q[0], q[1], q[2], info.Compute)
+		}
+		if seconds > 0.3 { // larger ones would take longer than they tell
+			break
+		}
+	}
+	return p, nil
+}
