@@ -38,8 +38,8 @@ func CompareTable(results []CompareResult) string {
 	}
 	fmt.Fprintf(&out, "Training steps of the same model, weights, batch and AdamW here and in %s: %s, %s, %d threads each, %s, commit %s, %s.\n"+
 		"A ratio is our speed over theirs in the same round: median (p10 to p90). Peak memory is that of the process. The last column is the largest difference of\n"+
-		"the losses over the first %d steps. A 1024-cubed product alone reaches %.0f GFLOP/s here and %.0f there: most of a ratio, as\n"+
-		"MKL, which PyTorch's wheels multiply with, takes its AVX2 kernels on processors that are not Intel's. With masked models PyTorch computes logits of the masked rows alone, as we do; `sdpa-all-rows` of all rows.\n\n",
+		"the losses over the first %d steps. A 1024-cubed product alone reaches %.0f GFLOP/s here and %.0f there:\n"+
+		"that is most of what a step does, and so most of a ratio. With masked models PyTorch computes logits of the masked rows alone, as we do; `sdpa-all-rows` of all rows.\n\n",
 		r.Python, r.Device, r.Precision, r.Threads, "products here: "+r.Products, r.Version, r.Time, comparedLosses, r.Sides[0].Products/1e9, products/1e9)
 	if busy := busiest(results); busy > busyShare {
 		fmt.Fprintf(&out, "**The machine was not quiet: other programs took up to %.0f %% of the processors' time.**\n\n", 100*busy)

@@ -186,7 +186,7 @@ func TestCompareStopsWhenInterrupted(t *testing.T) {
 
 func TestOurSideTrainsAndWritesItsWeights(t *testing.T) {
 	s := setup{Device: "cpu", Threads: 1, Weights: filepath.Join(t.TempDir(), "w.safetensors"), Optimizer: setupOptimizer{LearningRate: 1e-3, Betas: [2]float64{0.9, 0.99}, Eps: 1e-8, Clip: 1}}
-	if err := s.describe(casesNamed(t, "gpt2-tiny/128")[0]); err != nil {
+	if err := s.describe(casesNamed(t, "bert-tiny/128")[0]); err != nil {
 		t.Fatal(err)
 	}
 	c, err := start(oursName, sideCommand(t, "ours")())
@@ -200,7 +200,7 @@ func TestOurSideTrainsAndWritesItsWeights(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(made.Tokens) != 2048 || len(made.Rows) != 16*127 || len(made.Targets) != len(made.Rows) || made.Precision != "float32" || made.Tokens[made.Rows[0]+1] != made.Targets[0] {
+	if len(made.Tokens) != 2048 || len(made.Rows) < 200 || len(made.Rows) > 400 || len(made.Targets) != len(made.Rows) || made.Precision != "float32" {
 		t.Errorf("a batch of %d tokens, %d rows, %d targets; precision %s", len(made.Tokens), len(made.Rows), len(made.Targets), made.Precision)
 	}
 	if info, err := os.Stat(s.Weights); err != nil || info.Size() < 4*made.Parameters {
@@ -210,7 +210,7 @@ func TestOurSideTrainsAndWritesItsWeights(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(r.Losses) != 2 || math.Abs(r.Losses[0]-math.Log(4096)) > 0.3 || !(r.Losses[1] < r.Losses[0]) {
+	if len(r.Losses) != 2 || math.Abs(r.Losses[0]-math.Log(30522)) > 0.3 || !(r.Losses[1] < r.Losses[0]) {
 		t.Errorf("losses %v", r.Losses)
 	}
 	if err := c.close(); err != nil {
