@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -25,6 +26,7 @@ type Config struct {
 	Mask       objectives.Mask        `yaml:"mask" doc:"masking of mlm and mntp"`
 	AntLM      objectives.AntLM       `yaml:"antlm" doc:"the objective antlm: causal and masked modelling in one step"`
 	Classify   objectives.Classify    `yaml:"classify" doc:"the objectives classify and tag"`
+	MSLM       objectives.MSLM        `yaml:"mslm" doc:"the objective mslm: masked entities weigh more, and are detected in the same pass"`
 	Loss       objectives.LossOptions `yaml:"loss" doc:"loss of a row while training; evaluations report the plain negative log-likelihood"`
 	Optimizer  optim.Config           `yaml:"optimizer" doc:"how parameters are updated"`
 	Schedule   optim.Schedule         `yaml:"schedule" doc:"learning rate over the run"`
@@ -135,6 +137,7 @@ func Default() Config {
 		Mask:       objectives.DefaultMask(),
 		AntLM:      objectives.DefaultAntLM(),
 		Classify:   objectives.DefaultClassify(),
+		MSLM:       objectives.DefaultMSLM(),
 		Loss:       objectives.DefaultLoss(),
 		Optimizer:  optim.Default(),
 		Schedule:   optim.DefaultSchedule(),
@@ -158,6 +161,7 @@ func (c *Config) Validate() (problems []runfile.Problem) {
 	add("loss.", c.Loss.Validate())
 	add("antlm.", c.AntLM.Validate())
 	add("classify.", c.Classify.Validate())
+	add("mslm.", c.MSLM.Validate())
 	add("optimizer.", c.Optimizer.Validate())
 	add("schedule.", c.Schedule.Validate())
 	if _, errs := c.Model.Resolve(0); len(errs) > 0 {
@@ -217,6 +221,9 @@ func (c *Config) unused() (sections []string) {
 	}
 	if !mixes && !reflect.DeepEqual(c.AntLM, objectives.DefaultAntLM()) {
 		sections = append(sections, "antlm")
+	}
+	if !slices.ContainsFunc(c.phaseList(), func(p Phase) bool { return p.Objective == "mslm" }) && !reflect.DeepEqual(c.MSLM, objectives.DefaultMSLM()) {
+		sections = append(sections, "mslm")
 	}
 	if !classes && !reflect.DeepEqual(c.Classify, objectives.DefaultClassify()) {
 		sections = append(sections, "classify")

@@ -15,7 +15,7 @@ const exampleCount, exampleTokens, exampleAnswers = 4, 96, 5
 // logExamples writes what the model answers for masked places of the first held-out documents, at the end of a run.
 func (t *Trainer) logExamples(phase int) error {
 	j := t.job
-	if j.phases[phase].objective != "mlm" || j.vocabulary.Mask < 0 {
+	if name := j.phases[phase].objective; name != "mlm" && name != "mslm" || j.vocabulary.Mask < 0 {
 		return nil
 	}
 	next, closing, err := j.heldOut(phase, 1)

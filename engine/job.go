@@ -90,6 +90,9 @@ func prepare(c Config) (_ *job, err error) {
 			}
 		}
 	}
+	if err = j.prepareObjectives(); err != nil {
+		return nil, err
+	}
 	if hasPlane(j.data, objectives.PlaneLoss) {
 		j.note("the data set has the plane loss: %s", map[bool]string{true: "tokens that it marks as context are seen, but neither asked for nor masked",
 			false: "it is not used, as data.loss_plane is false"}[c.Data.LossPlane])
@@ -144,7 +147,8 @@ func hasPlane(ds *shard.Dataset, name string) bool {
 }
 
 func (j *job) objective(name string, mix objectives.AntLM, seed uint64, loss objectives.LossOptions) (objectives.Objective, error) {
-	o, err := objectives.New(name, objectives.Settings{Seed: seed, Vocabulary: j.vocabulary, Mask: j.config.Mask, AntLM: mix, Loss: loss, Context: j.config.Data.LossPlane && hasPlane(j.data, objectives.PlaneLoss), Classify: j.config.Classify, Heads: j.config.Model.Classifiers})
+	o, err := objectives.New(name, objectives.Settings{Seed: seed, Vocabulary: j.vocabulary, Mask: j.config.Mask, AntLM: mix, Loss: loss, Context: j.config.Data.LossPlane && hasPlane(j.data, objectives.PlaneLoss), Classify: j.config.Classify, Heads: j.config.Model.Classifiers,
+		MSLM: j.config.MSLM, Held: seed != j.config.Train.Seed}) // evaluations draw from a seed of their own
 	return o, fault.Usage.Wrap(err)
 }
 
@@ -158,7 +162,7 @@ func datasetTokenizer(dir string, ds *shard.Dataset) (*text.Tokenizer, error) {
 }
 
 func vocabularyOf(t *text.Tokenizer) objectives.Vocabulary {
-	return objectives.Vocabulary{Size: t.Vocab(), BOS: t.BOS, EOS: t.EOS, Pad: t.Pad, Mask: t.Mask, Special: t.IsSpecial, WordStarts: t.WordStarts}
+	return objectives.Vocabulary{Size: t.Vocab(), BOS: t.BOS, EOS: t.EOS, Pad: t.Pad, Mask: t.Mask, Unk: t.Unk, Special: t.IsSpecial, WordStarts: t.WordStarts, Text: t.Decode}
 }
 
 func (j *job) split(part shard.Part) shard.Split {

@@ -85,6 +85,15 @@ type PreviewToken struct {
 	Target   string  `json:"target,omitempty"`
 	Weight   float64 `json:"weight,omitempty"` // of the row in its term
 	Term     string  `json:"term,omitempty"`
+	// Also are what further terms ask of the row.
+	Also []PreviewAsk `json:"also,omitempty"`
+}
+
+// PreviewAsk is what a term asks of a row.
+type PreviewAsk struct {
+	Target string  `json:"target"`
+	Weight float64 `json:"weight"`
+	Term   string  `json:"term"`
 }
 
 // previewSegments and previewTokens bound what is decoded.
@@ -173,12 +182,7 @@ func (j *job) heldOutDocuments() (n int64, err error) {
 
 func (j *job) previewBatch(p *objectives.Plan) PreviewBatch {
 	batch := PreviewBatch{Tokens: len(p.Tokens), Segments: len(p.Segments), Rows: p.Rows(), Fill: float64(len(p.Tokens)) / float64(j.config.Data.TokensPerStep)}
-	type ask struct {
-		target string
-		weight float64
-		term   string
-	}
-	asks := map[int32]ask{}
+	asks := map[int32][]PreviewAsk{}
 	for i := range p.Terms {
 		t := &p.Terms[i]
 		batch.Terms = append(batch.Terms, PreviewTerm{t.Name, len(t.Rows), t.Den})
@@ -187,7 +191,7 @@ func (j *job) previewBatch(p *objectives.Plan) PreviewBatch {
 			if len(t.Weights) > 0 {
 				weight = float64(t.Weights[r])
 			}
-			asks[row] = ask{j.target(t, r), weight, t.Name}
+			asks[row] = append(asks[row], PreviewAsk{j.target(t, r), weight, t.Name})
 		}
 	}
 	for i, s := range p.Segments[:min(previewSegments, len(p.Segments))] {
@@ -200,8 +204,8 @@ func (j *job) previewBatch(p *objectives.Plan) PreviewBatch {
 			if p.OriginalTokens[row] != p.Tokens[row] {
 				token.Original = j.show(p.OriginalTokens[row])
 			}
-			if a, ok := asks[row]; ok {
-				token.Target, token.Weight, token.Term = a.target, a.weight, a.term
+			if list := asks[row]; len(list) > 0 {
+				token.Target, token.Weight, token.Term, token.Also = list[0].Target, list[0].Weight, list[0].Term, list[1:]
 			}
 			segment.Tokens = append(segment.Tokens, token)
 		}

@@ -113,7 +113,7 @@ func Export(o ExportOptions) (*hf.Exported, error) {
 	x := hf.ExportOptions{Model: config.Model, Head: o.Head, Dropout: config.Train.Dropout, DType: o.DType, ShardSize: o.ShardSize, Lossy: o.Lossy,
 		Causal: looksBack(config), ReadsLast: config.Classify.Read == "last"}
 	if x.Causal && slices.ContainsFunc(config.phaseList(), func(p Phase) bool {
-		return slices.ContainsFunc(config.partsOf(p), func(part string) bool { return part == "mlm" || part == "mntp" })
+		return slices.ContainsFunc(config.partsOf(p), func(part string) bool { return part == "mlm" || part == "mntp" || part == "mslm" })
 	}) {
 		x.Notes = append(x.Notes, "the model was trained with attention to both sides as well; the exported class looks back only")
 	}

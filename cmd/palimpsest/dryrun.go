@@ -77,7 +77,7 @@ func (p palette) writeExamples(w io.Writer, segments []engine.PreviewSegment) {
 		fmt.Fprintf(w, "\n%s\n", p.in(p.heading, fmt.Sprintf("document %d, %s attention, its first %d tokens", s.Document, s.Mask, len(s.Tokens)), 0))
 		fmt.Fprintf(w, "  %-*s %-*s %-*s %s\n", width, "sees", width, "stood there", width, "is asked for", "weight")
 		for _, t := range s.Tokens {
-			sees, weight, weightStyle := "", "", ""
+			sees, target, weight, weightStyle := "", t.Target, "", ""
 			switch {
 			case t.Original != "":
 				sees = p.changed
@@ -85,12 +85,15 @@ func (p palette) writeExamples(w io.Writer, segments []engine.PreviewSegment) {
 				sees = p.context
 			}
 			if t.Term != "" {
-				weight = fmt.Sprintf("%g %s", t.Weight, t.Term)
+				weight = fmt.Sprintf("%.6g %s", t.Weight, t.Term)
 				if t.Weight != 1 {
 					weightStyle = p.partial
 				}
 			}
-			line := p.in(sees, t.Input, width) + " " + p.in(p.original, t.Original, width) + " " + p.in(p.target, t.Target, width) + " " + p.in(weightStyle, weight, 0)
+			for _, a := range t.Also {
+				target, weight = target+"; "+a.Target, weight+fmt.Sprintf("; %.6g %s", a.Weight, a.Term)
+			}
+			line := p.in(sees, t.Input, width) + " " + p.in(p.original, t.Original, width) + " " + p.in(p.target, target, width) + " " + p.in(weightStyle, weight, 0)
 			fmt.Fprintf(w, "  %s\n", strings.TrimRight(line, " "))
 		}
 	}

@@ -72,7 +72,7 @@ func fillMask(c *cli.Context) error {
 		return err
 	}
 	defer m.Close()
-	if !slices.Contains(trainedFor(m.Config), "mlm") {
+	if trained := trainedFor(m.Config); !slices.Contains(trained, "mlm") && !slices.Contains(trained, "mslm") {
 		return fault.Usage.Errorf("%s was trained for %s, which fills no masks; hint: palimpsest generate", m.Dir, strings.Join(trainedFor(m.Config), ", "))
 	}
 	if m.Tokenizer.Mask < 0 {

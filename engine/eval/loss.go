@@ -65,6 +65,9 @@ func Run(a *model.Activations, w *model.Weights, next func() (*objectives.Plan, 
 			}
 			sums[i].loss += t.Loss
 			sums[i].weight += term.Weight()
+			if term.Head != p.Terms[0].Head { // all but the loss is about the first term's head
+				continue
+			}
 			nll += t.NLL
 			hits += t.Hits
 			r.Rows += int64(len(term.Rows))
