@@ -41,11 +41,11 @@ type scale struct {
 // FlashAttention's benchmarks have them, GPT-2's and BERT-base's layers.
 var scales = map[string]scale{
 	"device": {tokens: 16384, hidden: 2048, lengths: []int{512, 1024, 2048, 4096}, rows: 16384, width: 768, ff: 3072, vocabs: []int{32000, 50304, 128256},
-		lossRows: 4096, softmax: [2]int{65536, 512}, parameters: 124e6, square: [][3]int{{4096, 4096, 4096}, {2048, 13312, 2048}, {8192, 8192, 8192}}, copies: 1 << 30},
+		lossRows: 4096, softmax: [2]int{65536, 512}, parameters: 124e6, square: [][3]int{{1024, 1024, 1024}, {4096, 4096, 4096}, {2048, 13312, 2048}, {8192, 8192, 8192}}, copies: 1 << 30},
 	"host": {tokens: 1024, hidden: 512, lengths: []int{128, 512, 1024}, rows: 1024, width: 768, ff: 3072, vocabs: []int{32000, 50304, 128256},
-		lossRows: 64, softmax: [2]int{2048, 512}, parameters: 8e6, square: [][3]int{{256, 256, 256}, {512, 512, 512}, {1024, 1024, 1024}}, copies: 128 << 20},
+		lossRows: 64, softmax: [2]int{2048, 512}, parameters: 8e6, square: [][3]int{{1024, 1024, 1024}}, copies: 128 << 20},
 	"tiny": {tokens: 64, hidden: 128, lengths: []int{32}, rows: 40, width: 64, ff: 128, vocabs: []int{97, 300},
-		lossRows: 5, softmax: [2]int{16, 40}, parameters: 5000, square: [][3]int{{32, 32, 32}, {64, 64, 64}}, copies: 1 << 16},
+		lossRows: 5, softmax: [2]int{16, 40}, parameters: 5000, copies: 1 << 16},
 }
 
 // Scales are the names of the sets of shapes.

@@ -16,6 +16,7 @@ type maker struct {
 	outs   []output
 	keeps  []keep
 	firsts []func() // what has to run once before the op
+	copies bool     // optimisers also write the parameters in the compute type
 }
 
 // contents of a buffer: what next draws, or one of ints.
@@ -105,7 +106,7 @@ func (m *maker) first(f func()) { m.firsts = append(m.firsts, f) }
 func checked(b kernels.Backend, brain bool) *maker {
 	draw := philox.New(5, philox.StreamTest, 0, 0)
 	compute := b.Info().Compute
-	return &maker{info: b.Info(), alloc: b.Alloc, fill: func(buf kernels.Buf, what contents) {
+	return &maker{info: b.Info(), copies: brain, alloc: b.Alloc, fill: func(buf kernels.Buf, what contents) {
 		if values := what.given(buf, &draw); values != nil {
 			b.Upload(buf, values)
 			return
@@ -165,7 +166,7 @@ func padded(t kernels.DType, n int) int {
 // need returns how many elements of each type a call takes.
 func need(k kernel, info kernels.Info) map[kernels.DType]int {
 	sum := map[kernels.DType]int{}
-	m := &maker{info: info, alloc: func(t kernels.DType, n int) kernels.Buf {
+	m := &maker{info: info, copies: info.Compute != info.Master, alloc: func(t kernels.DType, n int) kernels.Buf {
 		sum[t] += padded(t, n)
 		return kernels.Buf{}
 	}}
@@ -210,7 +211,8 @@ const block = 1 << 16
 
 // maker returns one that takes from the yard.
 func (y *yard) maker() *maker {
-	return &maker{info: y.b.Info(), alloc: func(t kernels.DType, n int) kernels.Buf {
+	info := y.b.Info()
+	return &maker{info: info, copies: info.Compute != info.Master, alloc: func(t kernels.DType, n int) kernels.Buf {
 		from := y.used[t]
 		y.used[t] += padded(t, n)
 		return y.whole[t].Slice(from, from+n)

@@ -62,17 +62,12 @@ func best(b kernels.Backend, work func(), samples int) (float64, error) {
 
 // measurePeaks measures the device's ceilings with random numbers.
 func measurePeaks(b kernels.Backend, s scale, samples int) (p Peaks, err error) {
-	info := b.Info()
-	p.Datasheet = datasheet(info.Device)
-	n := s.copies / info.Compute.Size()
-	most := 0
-	for _, q := range s.square {
-		most = max(most, q[0]*q[1], q[1]*q[2], q[0]*q[2])
-	}
-	y := newYard(b, []map[kernels.DType]int{{info.Compute: max(2*padded(info.Compute, n), 3*padded(info.Compute, most))}})
-	m := y.maker()
+	t := b.Info().Compute
+	p.Datasheet = datasheet(b.Info().Device)
+	n := s.copies / t.Size()
+	m := newYard(b, []map[kernels.DType]int{{t: 2 * padded(t, n)}}).maker()
 	src, dst := m.in(n), m.in(n)
-	bytes := float64(n * info.Compute.Size())
+	bytes := float64(n * t.Size())
 	seconds, err := best(b, func() { b.Copy(dst, src) }, samples)
 	if err != nil {
 		return p, err
@@ -83,19 +78,31 @@ func measurePeaks(b kernels.Backend, s scale, samples int) (p Peaks, err error) 
 	}
 	p.Add = 3 * bytes / seconds
 	p.Memory = max(p.Copy, p.Add)
-	for _, q := range s.square {
-		y.clear()
-		m := y.maker()
-		x, w, out := m.in(q[0]*q[1]), m.in(q[1]*q[2]), m.in(q[0]*q[2])
-		if seconds, err = best(b, func() { b.Linear(out, x, w, kernels.Buf{}, kernels.Buf{}, q[0], q[1], q[2], kernels.None) }, samples); err != nil {
-			return p, err
-		}
-		if rate := 2 * float64(q[0]) * float64(q[1]) * float64(q[2]) / seconds; rate > p.Product {
-			p.Product, p.ProductShape = rate, fmt.Sprintf("%d x %d x %d, %v", q[0], q[1], q[2], info.Compute)
-		}
-		if seconds > 0.3 { // larger ones would take longer than they tell
+	p.Product, p.ProductShape, err = measureProducts(b, s.square, samples)
+	return p, err
+}
+
+// slowProduct is how long a product may be expected to take, in seconds, to be worth measuring.
+const slowProduct = 0.02
+
+// measureProducts returns the best rate of some products in FLOP/s, and at which shape. It begins with small ones, and
+// stops where the next would take longer than it tells.
+func measureProducts(b kernels.Backend, shapes [][3]int, samples int) (rate float64, shape string, err error) {
+	t := b.Info().Compute
+	for _, q := range append([][3]int{{64, 64, 64}, {256, 256, 256}, {512, 512, 512}}, shapes...) {
+		flops := 2 * float64(q[0]) * float64(q[1]) * float64(q[2])
+		if rate > 0 && flops/rate > slowProduct {
 			break
 		}
+		m := newYard(b, []map[kernels.DType]int{{t: padded(t, q[0]*q[1]) + padded(t, q[1]*q[2]) + padded(t, q[0]*q[2])}}).maker()
+		x, w, out := m.in(q[0]*q[1]), m.in(q[1]*q[2]), m.in(q[0]*q[2])
+		seconds, err := best(b, func() { b.Linear(out, x, w, kernels.Buf{}, kernels.Buf{}, q[0], q[1], q[2], kernels.None) }, samples)
+		if err != nil {
+			return 0, "", err
+		}
+		if r := flops / seconds; r > rate {
+			rate, shape = r, fmt.Sprintf("%d x %d x %d, %v", q[0], q[1], q[2], t)
+		}
 	}
-	return p, nil
+	return rate, shape, nil
 }

@@ -49,7 +49,7 @@ func (a updateCase) small() kernel { a.N = min(a.N, 4321); return a }
 func (a updateCase) build(m *maker, b kernels.Backend) func() {
 	state := func(name string) kernels.Buf { return m.out(name, m.inMaster(a.N), a.N, 0) }
 	copied := func() (c kernels.Buf) {
-		if m.info.Compute != m.info.Master {
+		if m.copies {
 			c = m.fresh("copy", a.N, 0)
 		}
 		return c

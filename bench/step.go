@@ -28,6 +28,14 @@ func newStepper(b kernels.Backend, c model.Config, capacity model.Capacity, o op
 
 // update runs one update at a share of the peak rate and waits for it.
 func (s *stepper) update(plans []*objectives.Plan, factor float64) error {
+	if err := s.queue(plans, factor); err != nil {
+		return err
+	}
+	return s.b.Sync()
+}
+
+// queue queues an update.
+func (s *stepper) queue(plans []*objectives.Plan, factor float64) error {
 	s.b.Zero(s.weights.Grad)
 	s.a.ResetResults()
 	for _, p := range plans {
@@ -40,5 +48,5 @@ func (s *stepper) update(plans []*objectives.Plan, factor float64) error {
 		s.micro++
 	}
 	s.opt.Step(s.b, s.weights, s.a.Guard(s.weights), factor)
-	return s.b.Sync()
+	return nil
 }

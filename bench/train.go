@@ -32,12 +32,25 @@ type TrainResult struct {
 	TokensPerStep        int     `json:"tokens_per_step"`
 	TokensPerS           float64 `json:"tokens_per_s"` // from the median update
 	FLOPsPerS            float64 `json:"flops_per_s"`
-	SGEMM                float64 `json:"sgemm_flops_per_s"` // a 1024-cubed product just before, and just after: the better
+	SGEMM                float64 `json:"sgemm_flops_per_s"` // a 1024-cubed product just before, and just after: the better; of a GPU Product
 	SGEMMShare           float64 `json:"sgemm_share"`
+	Product              float64 `json:"product_flops_per_s,omitempty"` // best of some large products in the compute type: what MFU is of
+	ProductShape         string  `json:"product_shape,omitempty"`
+	MFU                  float64 `json:"mfu,omitempty"`
+	Datasheet            *Sheet  `json:"datasheet,omitempty"`     // of a GPU that is known
+	DatasheetMFU         float64 `json:"datasheet_mfu,omitempty"` // of its dense bfloat16 rate
+	FLOPRule             string  `json:"flop_rule,omitempty"`
 	Seconds              Spread  `json:"seconds_per_step"`
 	PeakMemoryBytes      int64   `json:"peak_memory_bytes"` // of the process
 	PredictedMemoryBytes int64   `json:"predicted_memory_bytes"`
 }
+
+// flopRule is model.FLOPs in words.
+const flopRule = "forward 2 a weight and token for products of the blocks, 2 a head weight and loss row, 4 D a head and pair that attends " +
+	"(half of causal ones); backward twice that; nothing for recomputation, norms or the optimiser"
+
+// updatesQueued is how many updates a GPU gets at a time, as it would in training: the host waits behind them only.
+const updatesQueued = 4
 
 // Train measures updates on synthetic documents of one length.
 func Train(o TrainOptions) (TrainResult, error) {
@@ -65,7 +78,18 @@ func Train(o TrainOptions) (TrainResult, error) {
 	defer b.Close()
 	r.Conditions, r.Objective = conditions(b, o.Version), name
 	r.Parameters, r.Layers, r.Width, r.Vocab, r.Length = model.NumParams(c), c.Layers, c.Width, int(c.Vocab), o.Length
-	r.SGEMM = engine.ProductRate(b, 1024, 5)
+	r.FLOPRule = flopRule
+	group := 1
+	if b.Info().Name == "cuda" {
+		group = min(updatesQueued, o.Steps)
+		r.Datasheet = datasheet(b.Info().Device)
+		if r.Product, r.ProductShape, err = measureProducts(b, scales["device"].square, 10); err != nil {
+			return r, fault.Device.Wrap(err)
+		}
+		r.SGEMM = r.Product
+	} else {
+		r.SGEMM = engine.ProductRate(b, 1024, 5)
+	}
 
 	capacity := model.Capacity{Tokens: o.Config.Data.TokensPerStep, Rows: o.Config.Data.TokensPerStep}
 	run := newStepper(b, c, capacity, o.Config.Optimizer, o.Config.Train.Dropout)
@@ -74,7 +98,7 @@ func Train(o TrainOptions) (TrainResult, error) {
 
 	plans := synthetic(objective, int(c.Vocab), o.Length, capacity.Tokens, o.Config.Train.Accumulate, o.Steps+1)
 	var seconds []float64
-	flops := 0.0
+	flops, started := 0.0, time.Now()
 	for step := range o.Steps + 1 {
 		update := <-plans
 		flops, r.TokensPerStep = 0, 0
@@ -82,19 +106,35 @@ func Train(o TrainOptions) (TrainResult, error) {
 			flops += model.FLOPs(c, p)
 			r.TokensPerStep += len(p.Tokens)
 		}
-		started := time.Now()
-		if err := run.update(update, 1e-4); err != nil {
+		if group == 1 {
+			started = time.Now()
+		}
+		if err := run.queue(update, 1e-4); err != nil {
 			return r, err
 		}
-		if step > 0 { // the first one also touches all memory for the first time
-			seconds = append(seconds, time.Since(started).Seconds())
+		if step%group > 0 && step < o.Steps { // the first one, which touches all memory for the first time, is waited for
+			continue
 		}
+		if err := b.Sync(); err != nil {
+			return r, err
+		}
+		if n := (step-1)%group + 1; step > 0 {
+			seconds = append(seconds, time.Since(started).Seconds()/float64(n))
+		}
+		started = time.Now()
 	}
-	r.SGEMM = max(r.SGEMM, engine.ProductRate(b, 1024, 5))
+	if group == 1 {
+		r.SGEMM = max(r.SGEMM, engine.ProductRate(b, 1024, 5))
+		r.Product, r.ProductShape = r.SGEMM, "1024 x 1024 x 1024, "+b.Info().Compute.String()
+	}
 	r.Seconds = spread(seconds)
 	r.TokensPerS = float64(r.TokensPerStep) / r.Seconds.Median
 	r.FLOPsPerS = flops / r.Seconds.Median
 	r.SGEMMShare = r.FLOPsPerS / r.SGEMM
+	r.MFU = r.FLOPsPerS / r.Product
+	if r.Datasheet != nil {
+		r.DatasheetMFU = r.FLOPsPerS / r.Datasheet.Product
+	}
 	r.PeakMemoryBytes = peakMemory()
 	return r, nil
 }

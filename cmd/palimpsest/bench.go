@@ -88,7 +88,11 @@ func benchTrain(c *cli.Context) error {
 		fmt.Fprintf(w, "model      %s parameters, %d layers, width %d, vocabulary %s; %s tokens a step in documents of %d\n",
 			count(r.Parameters), r.Layers, r.Width, count(r.Vocab), count(r.TokensPerStep), r.Length)
 		fmt.Fprintf(w, "speed      %s tokens/s (median of %d updates; p10 to p90 %.3f to %.3f s)\n", count(int64(r.TokensPerS)), r.Seconds.Runs, r.Seconds.P10, r.Seconds.P90)
-		fmt.Fprintf(w, "           %.1f GFLOP/s, %.1f%% of the %.1f GFLOP/s of a 1024-cubed product in this process\n", r.FLOPsPerS/1e9, 100*r.SGEMMShare, r.SGEMM/1e9)
+		fmt.Fprintf(w, "           %.1f GFLOP/s, MFU %.1f%% of the %.1f GFLOP/s of the product %s in this process\n", r.FLOPsPerS/1e9, 100*r.MFU, r.Product/1e9, r.ProductShape)
+		if r.Datasheet != nil {
+			fmt.Fprintf(w, "           %.1f%% of %s's datasheet, %.0f TFLOP/s (dense bfloat16)\n", 100*r.DatasheetMFU, r.Datasheet.Device, r.Datasheet.Product/1e12)
+		}
+		fmt.Fprintf(w, "FLOPs      %s\n", r.FLOPRule)
 		fmt.Fprintf(w, "memory     %s at most, predicted %s\n", size(r.PeakMemoryBytes), size(r.PredictedMemoryBytes))
 	})
 }
