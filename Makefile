@@ -14,7 +14,7 @@ export GOFLAGS := $(strip $(GOFLAGS) -tags=$(TAGS))
 export CGO_CFLAGS := $(filter-out -I$(CURDIR)/cuda/abi,$(shell $(GO) env CGO_CFLAGS)) -I$(CURDIR)/cuda/abi
 endif
 
-.PHONY: help build demo test vet race bench bench-compare clean
+.PHONY: help build demo test test-hf vet race bench bench-compare clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 15
@@ -29,6 +29,9 @@ test: ## run all tests
 	@if [ "$(CGO_ENABLED)" = 0 ]; then echo "test: without cgo (CGO_ENABLED=0, or no C compiler): the C kernels are not tested; hint: apt-get install gcc libc6-dev"; fi
 	$(GO) vet ./...
 	$(GO) test -count=1 ./...
+
+test-hf: build ## check against transformers, tokenizers and PyTorch (makes ./.venv-hf)
+	@GO='$(GO)' bash bench/hf/check.sh
 
 vet: ## gofmt and go vet
 	@files=$$(gofmt -l .); if [ -n "$$files" ]; then echo "gofmt -w is needed:"; echo "$$files"; exit 1; fi
