@@ -1,0 +1,241 @@
+package engine
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"palimpsest/engine/eval"
+	"palimpsest/engine/fault"
+	"palimpsest/engine/shard"
+	"palimpsest/engine/text"
+	"palimpsest/kernels"
+	"palimpsest/kernels/philox"
+)
+
+// Sensitivity compares how well a masked model recovers domain terms (entities) and ordinary tokens.
+type Sensitivity struct {
+	Entities   int64         `json:"entities"`
+	Domain     eval.Recovery `json:"domain"`     // each entity masked whole, one at a time
+	Ordinary   eval.Recovery `json:"ordinary"`   // as many random tokens of the same document
+	Difference eval.Recovery `json:"difference"` // domain minus ordinary; tokens: how many fewer ordinary ones there were
+	// Heads is the recall of first words of entities by the detection head on unmasked text, nil without one.
+	Heads *HeadRecall `json:"heads,omitempty"`
+	Notes []string    `json:"notes"`
+}
+
+// HeadRecall is the share of entities whose first word the detection head tags as the beginning of one of its type.
+type HeadRecall struct {
+	Head    string `json:"head"`
+	Seen    Recall `json:"seen"`    // entities whose text is that of a training entity
+	Unseen  Recall `json:"unseen"`  // others
+	Unknown Recall `json:"unknown"` // all, where the training documents cannot be read
+}
+
+// Recall is a share of cases.
+type Recall struct {
+	Entities int64   `json:"entities"`
+	Recall   float64 `json:"recall"`
+}
+
+func (r *Recall) add(hit bool) {
+	r.Entities++
+	if hit {
+		r.Recall++
+	}
+}
+
+// Sensitivity measures on a data set with the plane bio ("": what the run held out), up to a number of tokens (0: all). head names
+// the detection head; "" takes that of mslm or the first, if there is one.
+func (m *Model) Sensitivity(data, head string, tokens int64) (r Sensitivity, err error) {
+	if m.Tokenizer.Mask < 0 {
+		return r, fault.Data.Errorf("the tokenizer of %s has no mask token", m.Dir)
+	}
+	if trained := m.Config.Trained(); !slices.ContainsFunc(trained, func(name string) bool { return name == "mlm" || name == "mslm" || name == "tag" }) {
+		return r, fault.Usage.Errorf("%s was trained for %s, which fills no masks; hint: a run of mlm or mslm", m.Dir, strings.Join(trained, ", "))
+	}
+	t, err := m.openTagged(data)
+	if err != nil {
+		return r, err
+	}
+	defer t.ds.Close()
+	if err := t.recover(&r, tokens); err != nil {
+		return r, err
+	}
+	h, err := t.tagHead(head)
+	switch {
+	case err == nil:
+		r.Heads = &HeadRecall{Head: h.Name}
+		if err := t.headRecall(r.Heads, tokens); err != nil {
+			return r, err
+		}
+	case head != "" || fault.Of(err) != fault.Usage:
+		return r, err
+	default:
+		t.notes = append(t.notes, "the model has no token head: nothing to say of detection")
+	}
+	r.Notes = append([]string{}, t.notes...)
+	return r, nil
+}
+
+// recover masks every entity, and in another copy of its document as many ordinary tokens.
+func (t *tagged) recover(r *Sensitivity, tokens int64) error {
+	a, capacity, length, _ := t.m.activations()
+	var domain, ordinary []eval.Masked
+	size, cut := 0, int64(0)
+	var sums [2]recoverySum
+	flush := func() error {
+		for i, list := range [][]eval.Masked{domain, ordinary} {
+			part, err := eval.Recover(a, t.m.Weights, capacity, kernels.Bidirectional, list)
+			if err != nil {
+				return err
+			}
+			sums[i].add(part)
+		}
+		domain, ordinary, size = domain[:0], ordinary[:0], 0
+		return nil
+	}
+	err := t.each(t.ds, t.split, tokens, func(d shard.Document, tags []byte) error {
+		if n := len(d.Tokens); n > length {
+			d.Tokens, tags = d.Tokens[:length], tags[:length]
+			cut++
+		}
+		draw := philox.New(t.m.Config.Train.Seed, philox.StreamSample, uint64(d.ID), 0)
+		var free []int
+		for i, tag := range tags {
+			if !t.m.Tokenizer.IsSpecial(d.Tokens[i]) && tag == text.TagOutside {
+				free = append(free, i)
+			}
+		}
+		for _, e := range t.entities(d.Tokens, tags) {
+			var places []int
+			for i := e[0]; i < e[1]; i++ {
+				places = append(places, i)
+			}
+			r.Entities++
+			domain = append(domain, t.masked(d.Tokens, places))
+			n := min(len(places), len(free))
+			for i := range n {
+				j := i + draw.IntN(len(free)-i)
+				free[i], free[j] = free[j], free[i]
+			}
+			if n > 0 {
+				ordinary = append(ordinary, t.masked(d.Tokens, free[:n]))
+			}
+			size += 2 * len(d.Tokens)
+		}
+		if size < 4*capacity.Tokens {
+			return nil
+		}
+		return flush()
+	})
+	if err == nil {
+		err = flush()
+	}
+	if err != nil {
+		return err
+	}
+	if r.Entities == 0 {
+		return fault.Data.Errorf("there is no entity in the plane bio of these documents; hint: --data DIR with tagged documents")
+	}
+	if cut > 0 {
+		t.notes = append(t.notes, fmt.Sprintf("of %d documents only the first %d tokens were read", cut, length))
+	}
+	r.Domain, r.Ordinary = sums[0].mean(), sums[1].mean()
+	r.Difference = eval.Recovery{Tokens: r.Domain.Tokens - r.Ordinary.Tokens, Accuracy: r.Domain.Accuracy - r.Ordinary.Accuracy,
+		Confidence: r.Domain.Confidence - r.Ordinary.Confidence, CrossEntropy: r.Domain.CrossEntropy - r.Ordinary.CrossEntropy}
+	return nil
+}
+
+// masked is a copy of a document with some places masked.
+func (t *tagged) masked(tokens []int32, places []int) eval.Masked {
+	m := eval.Masked{Tokens: append([]int32{}, tokens...), Places: append([]int{}, places...)}
+	for _, i := range places {
+		m.Targets = append(m.Targets, tokens[i])
+		m.Tokens[i] = t.m.Tokenizer.Mask
+	}
+	return m
+}
+
+// entities returns the tokens [from, to) of a document's entities, later parts of words without a tag included.
+func (t *tagged) entities(tokens []int32, tags []byte) (list [][2]int) {
+	open := byte(0)
+	for i, tag := range tags {
+		switch {
+		case tag == text.TagNone && open != 0 && !t.m.Tokenizer.IsSpecial(tokens[i]), tag != 0 && tag != text.TagNone && tag == open:
+			list[len(list)-1][1] = i + 1
+		case tag != 0 && tag != text.TagNone: // an I of no entity begins one, as conlleval reads it
+			list, open = append(list, [2]int{i, i + 1}), tag+tag%2
+		default:
+			open = 0
+		}
+	}
+	return list
+}
+
+// recoverySum adds up means by their tokens.
+type recoverySum struct{ total eval.Recovery }
+
+func (s *recoverySum) add(r eval.Recovery) {
+	n := float64(r.Tokens)
+	s.total.Tokens += r.Tokens
+	s.total.Accuracy += n * r.Accuracy
+	s.total.Confidence += n * r.Confidence
+	s.total.CrossEntropy += n * r.CrossEntropy
+}
+
+func (s *recoverySum) mean() eval.Recovery {
+	r, n := s.total, float64(max(1, s.total.Tokens))
+	r.Accuracy, r.Confidence, r.CrossEntropy = r.Accuracy/n, r.Confidence/n, r.CrossEntropy/n
+	return r
+}
+
+// headRecall lets the detection head tag unmasked documents.
+func (t *tagged) headRecall(h *HeadRecall, tokens int64) error {
+	seen := map[string]bool{}
+	known := t.trainingEntities(seen)
+	documents := int64(0)
+	err := t.answer(h.Head, tokens, nil, &documents, func(d shard.Document, tags, answers []byte) error {
+		for _, e := range t.entities(d.Tokens, tags) {
+			at := e[0]
+			for _, w := range t.words(d.Tokens[e[0]:e[1]], tags[e[0]:e[1]], false)[:1] {
+				at += w.at
+			}
+			first := tags[at] - 1 + tags[at]%2 // the tag of a beginning
+			hit := answers[at] == first
+			switch {
+			case !known:
+				h.Unknown.add(hit)
+			case seen[t.surface(d.Tokens[e[0]:e[1]])]:
+				h.Seen.add(hit)
+			default:
+				h.Unseen.add(hit)
+			}
+		}
+		return nil
+	})
+	for _, r := range []*Recall{&h.Seen, &h.Unseen, &h.Unknown} {
+		r.Recall /= float64(max(1, r.Entities))
+	}
+	return err
+}
+
+// trainingEntities collects the texts of the training documents' entities; false when these cannot be read.
+func (t *tagged) trainingEntities(seen map[string]bool) bool {
+	c := t.m.Config.Data
+	ds, err := shard.Open(c.Train)
+	if err == nil {
+		defer ds.Close()
+		err = t.each(ds, shard.Split{Valid: c.Valid.Share, Part: shard.Train}, 0, func(d shard.Document, tags []byte) error {
+			for _, e := range t.entities(d.Tokens, tags) {
+				seen[t.surface(d.Tokens[e[0]:e[1]])] = true
+			}
+			return nil
+		})
+	}
+	if err != nil {
+		t.notes = append(t.notes, fmt.Sprintf("the training documents cannot be read, so nobody knows which entities the run has seen: %v", err))
+		return false
+	}
+	return true
+}
