@@ -49,24 +49,35 @@ func (n *noise) add(small, b, large, B float64) {
 	average(&n.Weight, 1)
 }
 
-// measureNoise follows an applied update whose gradient has that sum of squares. It needs several micro-batches, and one
-// term alone: terms with denominators of their own have no common batch size.
-func (t *Trainer) measureNoise(u *update, squares float64) {
+// noiseLater begins to read back the sum of squares of the gradient after an update's first micro-batch; nil where the noise
+// is not measured. That needs several micro-batches, and one term alone: terms with denominators of their own have no common
+// batch size.
+func (t *Trainer) noiseLater(u *update) func() (squares float64, err error) {
 	if len(u.plans) < 2 || len(u.plans[0].Terms) != 1 {
-		return
+		return nil
 	}
+	first := make([]float64, 1)
+	wait := t.b.DownloadLater(first, t.noise)
+	return func() (float64, error) { err := wait(); return first[0], err }
+}
+
+// measureNoise follows an applied update whose gradient has that sum of squares.
+func (t *Trainer) measureNoise(u *update, squares float64, first func() (float64, error)) error {
+	if first == nil {
+		return nil
+	}
+	small, err := first()
 	term := &u.plans[0].Terms[0]
 	b, B := term.Weight(), term.Den
-	if !(b > 0 && b < B) {
-		return
+	if err != nil || !(b > 0 && b < B) {
+		return err
 	}
-	var first [1]float64
-	t.b.Download(first[:], t.noise)
-	small := first[0] * (B / b) * (B / b) // the gradients of rows are divided by B already
+	small *= (B / b) * (B / b) // the gradients of rows are divided by B already
 	if t.state.Noise == nil {
 		t.state.Noise = new(noise)
 	}
 	t.state.Noise.add(small, b, squares, B)
+	return nil
 }
 
 // normsLine is a line of the log, {"type":"norms"}: Euclidean norms by layer, of the gradient before clipping and of the

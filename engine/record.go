@@ -44,10 +44,34 @@ type record struct {
 	before float64     // seconds of earlier processes
 	norms  kernels.Buf // float64: squares by layer
 
-	// Since the last step line:
+	// Since the last step line, without evaluations and checkpoints:
 	tokens        int64
 	flops         float64
 	waited, spent time.Duration
+	mark          time.Time // up to when time is counted
+}
+
+// start begins to count time.
+func (r *record) start() { r.mark = time.Now() }
+
+// lap counts the time since the last mark.
+func (r *record) lap() (d time.Duration) {
+	now := time.Now()
+	d, r.mark = now.Sub(r.mark), now
+	r.spent += d
+	return d
+}
+
+// waitedForData counts a lap as waiting for the planner.
+func (r *record) waitedForData() { r.waited += r.lap() }
+
+// account counts the work of an update.
+func (r *record) account(u *update) {
+	r.tokens += u.tokens
+	for _, p := range u.plans {
+		r.flops += model.FLOPs(r.t.job.config.Model, p)
+	}
+	r.lap()
 }
 
 // newRecord opens the log behind the state that the run stands at.
@@ -100,23 +124,29 @@ func (t *Trainer) note(text string) {
 	}
 }
 
-// logStep accounts for an update and writes a line when one is due.
-func (t *Trainer) logStep(u *update, s stepResult, spent, waited time.Duration) {
-	r := t.record
-	r.tokens += u.tokens
-	r.waited += waited
-	r.spent += spent
-	for _, p := range u.plans {
-		r.flops += model.FLOPs(t.job.config.Model, p)
-	}
-	step := t.state.Step
-	if every := t.job.config.Log.NormsEvery; every > 0 && step%every == 0 {
+// lineDue and normsDue report whether the log has a line, and one with norms, at the present step; logDue, whether any.
+func (t *Trainer) lineDue() bool {
+	return t.state.Step%t.job.config.Log.Every == 0 || t.state.Step == t.job.total
+}
+
+func (t *Trainer) normsDue() bool {
+	every := t.job.config.Log.NormsEvery
+	return every > 0 && t.state.Step%every == 0
+}
+
+func (t *Trainer) logDue() bool { return t.lineDue() || t.normsDue() }
+
+// logStep writes what is due of the present step, whose update that was.
+func (t *Trainer) logStep(u *update, s stepResult) {
+	r, step := t.record, t.state.Step
+	if t.normsDue() {
 		t.logNorms()
 	}
+	r.lap()
 	if !s.finite() {
 		t.say("step %d was not finite (loss %g, gradient norm %g): the update was dropped; documents %s", step, s.loss, s.gradNorm, documentsOf(u))
 	}
-	if step%t.job.config.Log.Every != 0 && step != t.job.total && s.finite() {
+	if !t.lineDue() && s.finite() {
 		return
 	}
 	seconds := max(r.spent.Seconds(), 1e-9)

@@ -44,6 +44,7 @@ type Trainer struct {
 	feed    *feed
 	state   state
 	record  *record
+	pending *pending // the last update, while its results are on their way; nil: they are known
 
 	first       int64 // step at which this process took over
 	saved       int64 // step of the newest checkpoint of this run; -1: none
@@ -63,7 +64,8 @@ func Train(o Options) (err error) {
 }
 
 // run is the loop: an update is planned in the background, computed, applied unless it is not finite, and recorded; once
-// in a while the model is evaluated and saved.
+// in a while the model is evaluated and saved. Results are read back while the next update is computed, unless a line of the
+// log, an evaluation or a checkpoint needs them: otherwise nothing waits for the device.
 func (t *Trainer) run() error {
 	if err := t.evaluate(); err != nil { // an evaluation that was due when the run was left
 		return err
@@ -72,7 +74,7 @@ func (t *Trainer) run() error {
 		if t.stopping() {
 			return t.leave()
 		}
-		started := time.Now()
+		t.record.start()
 		u, err := t.next()
 		if err != nil {
 			return err
@@ -80,17 +82,18 @@ func (t *Trainer) run() error {
 		if u == nil { // asked to stop while waiting
 			continue
 		}
-		waited := time.Since(started)
+		t.record.waitedForData()
 
 		t.forwardBackward(u)
-		result, err := t.apply(u)
-		if err != nil {
+		if err := t.settle(); err != nil { // the update before, whose results came meanwhile
 			return err
 		}
-		t.logStep(u, result, time.Since(started), waited)
-		t.feed.recycle(u)
-		if t.state.Streak >= t.job.config.Train.MaxNonfinite {
-			return fault.Diverged.Errorf("step %d: %d updates in a row were not finite and were dropped; hint: a lower optimizer.learning_rate, a longer schedule.warmup, or optimizer.clip", t.state.Step, t.state.Streak)
+		t.apply(u)
+		t.record.account(u)
+		if t.logDue() {
+			if err := t.settle(); err != nil {
+				return err
+			}
 		}
 		if err := t.evaluate(); err != nil {
 			return err
@@ -127,31 +130,60 @@ func (t *Trainer) forwardBackward(u *update) {
 	}
 }
 
-// apply updates the parameters, unless gradient or loss are not finite: then weights and moments keep every bit.
-func (t *Trainer) apply(u *update) (stepResult, error) {
+// pending is an update that is queued, but whose results the host has not seen.
+type pending struct {
+	u       *update
+	rate    float64
+	results func() (squares float64, terms []model.TermResult, err error)
+	noise   func() (squares float64, err error)
+}
+
+// apply updates the parameters, unless gradient or loss are not finite: then weights and moments keep every bit. The
+// update counts as applied until settle knows better.
+func (t *Trainer) apply(u *update) {
 	factor := t.job.config.Schedule.Factor(u.step, t.job.total)
-	r, guard := stepResult{rate: t.opt.Rate(factor)}, t.acts.Guard(t.weights)
+	guard := t.acts.Guard(t.weights)
 	t.opt.Step(t.b, t.weights, guard, factor)
 	if t.average != nil {
 		t.average.Update(t.b, t.weights, guard, t.opt.Updates)
 	}
-	squares, terms, err := t.acts.Results(termNames(u.plans[0]))
-	if err != nil {
-		return r, err
-	}
-	r.collect(u, squares, terms)
-	if r.finite() {
-		t.state.Streak = 0
-		t.measureNoise(u, squares)
-	} else {
-		t.opt.Skip()
-		t.state.Streak++
-		t.state.Skipped++
-	}
+	t.pending = &pending{u, t.opt.Rate(factor), t.acts.ResultsLater(termNames(u.plans[0])), t.noiseLater(u)}
 	t.state.Step, t.state.Updates, t.state.Cursor = u.step+1, t.opt.Updates, u.after
 	t.state.Tokens += u.tokens
 	t.fs.Tick("update")
-	return r, nil
+}
+
+// settle waits for the results of the last update, counts it as applied or dropped, and records it. It must come before the
+// next update is applied, whose bias correction depends on the count.
+func (t *Trainer) settle() error {
+	p := t.pending
+	if p == nil {
+		return nil
+	}
+	t.pending = nil
+	squares, terms, err := p.results()
+	if err != nil {
+		return err
+	}
+	r := stepResult{rate: p.rate}
+	r.collect(p.u, squares, terms)
+	if r.finite() {
+		t.state.Streak = 0
+		if err := t.measureNoise(p.u, squares, p.noise); err != nil {
+			return err
+		}
+	} else {
+		t.opt.Skip()
+		t.state.Updates = t.opt.Updates
+		t.state.Streak++
+		t.state.Skipped++
+	}
+	t.logStep(p.u, r)
+	t.feed.recycle(p.u)
+	if t.state.Streak >= t.job.config.Train.MaxNonfinite {
+		return fault.Diverged.Errorf("step %d: %d updates in a row were not finite and were dropped; hint: a lower optimizer.learning_rate, a longer schedule.warmup, or optimizer.clip", t.state.Step, t.state.Streak)
+	}
+	return nil
 }
 
 // stepResult is what an update gave, for the log.
@@ -196,6 +228,9 @@ func termNames(p *objectives.Plan) []string {
 func (t *Trainer) evaluate() error {
 	if !t.evaluationDue() {
 		return nil
+	}
+	if err := t.settle(); err != nil {
+		return err
 	}
 	step := t.state.Step
 	phase := phaseAt(t.job.phases, step-1)
@@ -269,6 +304,9 @@ const maxFailedSaves = 3
 // save commits the present state, unless it is committed already, and deletes checkpoints that are no longer kept. A
 // failure ends the run only when it was the last chance, or came too often.
 func (t *Trainer) save() error {
+	if err := t.settle(); err != nil {
+		return err
+	}
 	if t.saved == t.state.Step {
 		return nil
 	}

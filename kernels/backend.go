@@ -12,6 +12,8 @@
 // Results are functions of the arguments alone: work is split by shape, never by the number of workers.
 package kernels
 
+import "gorgonia.org/tensor"
+
 // Info says what a backend is, for logs, checkpoints and `doctor`.
 type Info struct {
 	Name     string // "cpu", "ref32", "ref64", ...
@@ -34,6 +36,12 @@ type Backend interface {
 	Upload(dst Buf, src any)
 	// Download copies src into host data of at least its length, converting like Upload, after all queued work.
 	Download(dst any, src Buf)
+	// DownloadLater begins to copy src, float64, to dst at this point of the queue. dst holds it once wait has returned nil, and
+	// must not be touched before.
+	DownloadLater(dst []float64, src Buf) (wait func() error)
+	// Tensor is the shaped handle over a floating buffer, whose memory it shares; on a device its engine lends nothing to the
+	// host. An absent result is a failure that Sync tells.
+	Tensor(b Buf, shape ...int) *tensor.Dense
 	Zero(b Buf)
 	Copy(dst, src Buf)
 	Sync() error

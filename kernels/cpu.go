@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"runtime"
 	"unsafe"
+
+	"gorgonia.org/tensor"
 )
 
 // CPUOptions chooses how the CPU backend computes.
@@ -56,9 +58,13 @@ func (b *cpu) Alloc(t DType, n int) Buf {
 
 func (b *cpu) Upload(dst Buf, src any)   { uploadHost(dst, src) }
 func (b *cpu) Download(dst any, src Buf) { downloadHost(dst, src) }
-func (b *cpu) Copy(dst, src Buf)         { copyHost(dst, src) }
-func (b *cpu) Sync() error               { return nil }
-func (b *cpu) Close()                    { b.pool.close() }
+func (b *cpu) DownloadLater(dst []float64, src Buf) func() error {
+	return downloadHostLater(dst, src)
+}
+func (b *cpu) Tensor(x Buf, shape ...int) *tensor.Dense { return tensorHost(x, shape) }
+func (b *cpu) Copy(dst, src Buf)                        { copyHost(dst, src) }
+func (b *cpu) Sync() error                              { return nil }
+func (b *cpu) Close()                                   { b.pool.close() }
 
 func (b *cpu) Zero(x Buf) {
 	if x.Type() != F32 {

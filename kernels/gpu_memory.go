@@ -7,6 +7,8 @@ import (
 	"slices"
 	"unsafe"
 
+	"gorgonia.org/tensor"
+
 	"palimpsest/cuda"
 )
 
@@ -132,6 +134,24 @@ func take[T any](op string, s []T, n int) []T {
 		panic(fmt.Sprintf("kernels: %s: %d elements into %d", op, n, len(s)))
 	}
 	return s[:n]
+}
+
+func (g *gpu) DownloadLater(dst []float64, src Buf) (wait func() error) {
+	g.mustHold("DownloadLater", src, F64)
+	if g.failure != nil {
+		return func() error { return g.failure }
+	}
+	return g.device.CopyOutLater(bytesOfSlice(take("DownloadLater", dst, src.n)), at(src)).Wait
+}
+
+func (g *gpu) Tensor(b Buf, shape ...int) *tensor.Dense {
+	t := map[DType]tensor.Dtype{BF16: cuda.BFloat16, F32: cuda.Float32, F64: cuda.Float64}[b.t]
+	handle, err := g.device.DenseAt(at(b), t, shape...)
+	if err != nil {
+		g.fail(err)
+		return nil
+	}
+	return handle
 }
 
 func downloadDevice[D refFloat](g *gpu, dst []D, src Buf) {

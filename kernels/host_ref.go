@@ -1,6 +1,10 @@
 package kernels
 
-import "fmt"
+import (
+	"fmt"
+
+	"gorgonia.org/tensor"
+)
 
 // Memory of host backends: allocation, conversion and copies.
 
@@ -68,6 +72,23 @@ func downloadFloats[T refFloat](dst []T, src Buf) {
 	} else {
 		copyInto("Download", dst, View[float64](src))
 	}
+}
+
+// downloadHostLater is Backend.DownloadLater where ops have run when they return.
+func downloadHostLater(dst []float64, src Buf) (wait func() error) {
+	downloadHost(dst, src)
+	return func() error { return nil }
+}
+
+// tensorHost is Backend.Tensor for host memory.
+func tensorHost(b Buf, shape []int) *tensor.Dense {
+	switch b.Type() {
+	case F32:
+		return tensor.New(tensor.WithShape(shape...), tensor.WithBacking(View[float32](b)))
+	case F64:
+		return tensor.New(tensor.WithShape(shape...), tensor.WithBacking(View[float64](b)))
+	}
+	panic(fmt.Sprintf("kernels: Tensor: no handle over %v", b.Type()))
 }
 
 // copyInto converts src to the start of dst.

@@ -1,5 +1,7 @@
 package kernels
 
+import "gorgonia.org/tensor"
+
 // refFloat is what the oracles are generic over. They compute in float64 and round once, when a result is stored.
 type refFloat interface{ float32 | float64 }
 
@@ -40,11 +42,15 @@ func (r refBackend[T]) Info() Info {
 func (refBackend[T]) Alloc(t DType, n int) Buf  { return allocHost(t, n) }
 func (refBackend[T]) Upload(dst Buf, src any)   { uploadHost(dst, src) }
 func (refBackend[T]) Download(dst any, src Buf) { downloadHost(dst, src) }
-func (refBackend[T]) Zero(b Buf)                { zeroHost(b) }
-func (refBackend[T]) Copy(dst, src Buf)         { copyHost(dst, src) }
-func (refBackend[T]) Sync() error               { return nil }
-func (refBackend[T]) Close()                    {}
-func (refBackend[T]) view(b Buf) []T            { return View[T](b) }
+func (refBackend[T]) DownloadLater(dst []float64, src Buf) func() error {
+	return downloadHostLater(dst, src)
+}
+func (refBackend[T]) Tensor(b Buf, shape ...int) *tensor.Dense { return tensorHost(b, shape) }
+func (refBackend[T]) Zero(b Buf)                               { zeroHost(b) }
+func (refBackend[T]) Copy(dst, src Buf)                        { copyHost(dst, src) }
+func (refBackend[T]) Sync() error                              { return nil }
+func (refBackend[T]) Close()                                   {}
+func (refBackend[T]) view(b Buf) []T                           { return View[T](b) }
 
 func (r refBackend[T]) Embed(out, ids, pos, tokens, positions, types Buf, n, C int) {
 	checkEmbed(out, ids, pos, tokens, positions, types, n, C)

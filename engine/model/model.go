@@ -115,16 +115,24 @@ func (a *Activations) Guard(w *Weights) kernels.Buf {
 // Results waits for the device and returns the sum of squares of the gradients (0 without Guard) and the sums of every
 // term since ResetResults. names are the terms in the order of the plans.
 func (a *Activations) Results(names []string) (gradSquares float64, terms []TermResult, err error) {
-	var values [scalarCount]float64
-	a.b.Download(values[:], a.scalars)
-	if err := a.b.Sync(); err != nil {
-		return 0, nil, err
+	return a.ResultsLater(names)()
+}
+
+// ResultsLater is Results at this point of the queue: the function that it returns waits for them.
+func (a *Activations) ResultsLater(names []string) (wait func() (gradSquares float64, terms []TermResult, err error)) {
+	values := make([]float64, scalarCount)
+	arrived := a.b.DownloadLater(values, a.scalars)
+	return func() (float64, []TermResult, error) {
+		if err := arrived(); err != nil {
+			return 0, nil, err
+		}
+		var terms []TermResult
+		for i, name := range names {
+			v := values[scalarTerms+i*scalarsPerTerm:]
+			terms = append(terms, TermResult{name, v[0], v[1], v[2]})
+		}
+		return values[scalarGuard], terms, nil
 	}
-	for i, name := range names {
-		v := values[scalarTerms+i*scalarsPerTerm:]
-		terms = append(terms, TermResult{name, v[0], v[1], v[2]})
-	}
-	return values[scalarGuard], terms, nil
 }
 
 // Logits calls f with the LM head's logits of some rows of the hidden state that Forward left, one row at a time, in

@@ -13,7 +13,7 @@ import (
 
 // A Param is one named tensor of the model. Master is what the optimiser updates, Compute what products read (the same
 // memory where the backend computes in the master's type), Grad the sum of gradients of the running update (absent in
-// frozen weights). Tensor is the named, shaped handle over Master on host backends.
+// frozen weights). Tensor is the named, shaped handle over Master.
 type Param struct {
 	Name                  string
 	Shape                 []int
@@ -246,7 +246,7 @@ func NewWeights(b kernels.Backend, c Config, trainable bool) *Weights {
 		if trainable {
 			p.Grad = w.Grad.Slice(from, to)
 		}
-		p.Tensor = handle(p.Master, p.Shape)
+		p.Tensor = b.Tensor(p.Master, p.Shape...)
 	}
 	if c.axes() > 0 {
 		w.ropeGlobal = ropeTable(b, c, c.RopeBase)
@@ -264,17 +264,6 @@ func (w *Weights) rope(layer int) kernels.Buf {
 		return w.ropeLocal
 	}
 	return w.ropeGlobal
-}
-
-// handle is the tensor over a host buffer; it shares the memory.
-func handle(b kernels.Buf, shape []int) *tensor.Dense {
-	switch b.Type() {
-	case kernels.F32:
-		return tensor.New(tensor.WithShape(shape...), tensor.WithBacking(kernels.View[float32](b)))
-	case kernels.F64:
-		return tensor.New(tensor.WithShape(shape...), tensor.WithBacking(kernels.View[float64](b)))
-	}
-	panic(fmt.Sprintf("model: no tensor handle over %v", b.Type()))
 }
 
 // initChunk is how many elements of a tensor share a draw, so that chunks are independent work.
