@@ -104,6 +104,8 @@ type Backend interface {
 
 	// CrossEntropy is the row-weighted loss fused with its gradient, in place over the logits.
 	CrossEntropy(a CrossEntropy)
+	// ReferenceKL pulls rows to a frozen model's distribution without an unwanted token, loss and gradient as in CrossEntropy.
+	ReferenceKL(a ReferenceKL)
 
 	// Dropout writes y = x * mask / (1-p) on [n,C]; y may be x. Its gradient is itself with the same Drop.
 	Dropout(y, x Buf, n, C int, d Drop)

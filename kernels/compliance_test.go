@@ -50,7 +50,7 @@ func testCompliance(t *testing.T, b Backend) {
 }
 
 func complianceCases() [][]complianceCase {
-	return [][]complianceCase{memoryCases, layerCases, attentionCases, lossCases, rowCases, updateCases, combineCases, reweighCases}
+	return [][]complianceCase{memoryCases, layerCases, attentionCases, lossCases, rowCases, updateCases, combineCases, reweighCases, referenceCases}
 }
 
 // comply runs the trials of a case.

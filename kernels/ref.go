@@ -163,6 +163,13 @@ func (r refBackend[T]) CrossEntropy(a CrossEntropy) {
 	crossEntropyRef(r.view(a.Logits), View[int32](a.Targets), r.view(a.Weights), r.view(a.NLL), r.view(a.Loss), r.view(a.Hit), a)
 }
 
+func (r refBackend[T]) ReferenceKL(a ReferenceKL) {
+	a.check()
+	checkTargets(View[int32](a.Targets)[:a.R], a.V)
+	referenceKLRef(r.view(a.Logits), r.view(a.Reference), View[int32](a.Targets), r.view(a.Weights), r.view(a.NLL), r.view(a.Loss),
+		r.view(a.KL), a)
+}
+
 func (r refBackend[T]) Dropout(y, x Buf, n, C int, d Drop) {
 	checkDropout(y, x, n, C, d)
 	dropoutRef(r.view(y), r.view(x), n, C, d)

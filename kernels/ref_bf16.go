@@ -284,6 +284,13 @@ func (r *refBF16) CrossEntropy(a CrossEntropy) {
 	r.done()
 }
 
+func (r *refBF16) ReferenceKL(a ReferenceKL) {
+	a.check()
+	a.Logits, a.Reference = r.written(a.Logits), r.wide(a.Reference)
+	r.refBackend.ReferenceKL(a)
+	r.done()
+}
+
 func (r *refBF16) Dropout(y, x Buf, n, C int, d Drop) {
 	checkDropout(y, x, n, C, d)
 	r.refBackend.Dropout(r.written(y), r.wide(x), n, C, d)
