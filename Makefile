@@ -50,3 +50,4 @@ clean: ## remove what make built: ./palimpsest, ./demo and the emulation in ./bi
 	rm -rf palimpsest demo bin/emu* bin/libcuda-emu*
 
 include kernels/cu.mk
+include bench/gpu.mk

@@ -229,4 +229,5 @@ def main():
             answer(error=f"{type(problem).__name__}: {problem}")
 
 
-main()
+if __name__ == "__main__":
+    main()

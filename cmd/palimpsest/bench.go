@@ -48,7 +48,7 @@ func benchCommand() *cli.Command {
 			Usage:       "the newest result of each case of a results folder, as Markdown",
 			Description: example("palimpsest bench table bench/results"),
 			Action:      benchTable,
-		}, benchKernelsCommand(), benchCompareCommand()},
+		}, benchKernelsCommand(), benchCompareCommand(), benchLossesCommand()},
 	}
 }
 
