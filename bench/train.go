@@ -91,7 +91,7 @@ func Train(o TrainOptions) (TrainResult, error) {
 		r.SGEMM = engine.ProductRate(b, 1024, 5)
 	}
 
-	capacity := model.Capacity{Tokens: o.Config.Data.TokensPerStep, Rows: o.Config.Data.TokensPerStep}
+	capacity := model.Capacity{Tokens: o.Config.Data.TokensPerStep, Rows: o.Config.Data.TokensPerStep, Recompute: o.Config.Train.Recompute == "layer"}
 	run := newStepper(b, c, capacity, o.Config.Optimizer, o.Config.Train.Dropout)
 	weights, activations := model.MemoryBytes(c, capacity, b.Info().Compute, b.Info().Master)
 	r.PredictedMemoryBytes = weights + activations + engine.ProgramBytes

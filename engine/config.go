@@ -99,6 +99,7 @@ type Training struct {
 	Dropout      float64  `yaml:"dropout" min:"0" max:"<1" doc:"of embedding, residual branches and attention probabilities"`
 	Device       string   `yaml:"device" enum:"auto,cpu,cuda,ref32,refbf16" doc:"where it runs; ref32 is the slow oracle and refbf16 the naive bfloat16 computation, for tests"`
 	Threads      int      `yaml:"threads" min:"0" max:"1024" doc:"CPU threads; 0: all"`
+	Recompute    string   `yaml:"recompute" enum:"none,layer" doc:"layer: blocks keep their input only and are computed again in the backward pass, to the same bits: less memory, about a quarter more work"`
 	Seed         uint64   `yaml:"seed" doc:"of initial weights, masks and dropout"`
 	Init         string   `yaml:"init" doc:"run folder or checkpoint whose weights the run begins with, and whose model section it takes unless it has one of its own; classification heads that it lacks begin anew"`
 	MaxNonfinite int      `yaml:"max_nonfinite" min:"1" doc:"non-finite updates in a row (each is dropped) before the run ends with exit code 7"`
@@ -142,7 +143,7 @@ func Default() Config {
 		Optimizer:  optim.Default(),
 		Schedule:   optim.DefaultSchedule(),
 		EMA:        optim.DefaultEMA(),
-		Train:      Training{Accumulate: 1, Dropout: 0.1, Device: "auto", Seed: 1, MaxNonfinite: 5},
+		Train:      Training{Accumulate: 1, Dropout: 0.1, Device: "auto", Recompute: "none", Seed: 1, MaxNonfinite: 5},
 		Checkpoint: Checkpointing{Every: 200, Keep: 3},
 		Log:        Log{Every: 10},
 		Eval:       Evaluation{Every: 200, Tokens: 1 << 17, Others: true},

@@ -211,7 +211,7 @@ func (j *job) unigram(phase int) (*eval.Unigram, error) {
 
 // capacity is what one micro-batch takes at most.
 func (j *job) capacity() model.Capacity {
-	return model.Capacity{Tokens: j.config.Data.TokensPerStep, Rows: j.config.Data.TokensPerStep}
+	return model.Capacity{Tokens: j.config.Data.TokensPerStep, Rows: j.config.Data.TokensPerStep, Recompute: j.config.Train.Recompute == "layer"}
 }
 
 // openDevice opens the configured backend.

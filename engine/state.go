@@ -235,7 +235,7 @@ func (t *Trainer) loadState(c *checkpoint.Checkpoint) error {
 }
 
 // free lists keys (or sections, with a trailing dot) that change nothing of what is computed.
-var free = []string{"checkpoint.", "log.", "eval.", "stop_after", "train.device", "train.threads", "train.max_nonfinite", "train.allow_change", "data.train", "data.threads", "model.preset"}
+var free = []string{"checkpoint.", "log.", "eval.", "stop_after", "train.device", "train.threads", "train.recompute", "train.max_nonfinite", "train.allow_change", "data.train", "data.threads", "model.preset"}
 
 // compare refuses a checkpoint of another run.
 func (t *Trainer) compare(c *checkpoint.Checkpoint, s *state) error {

@@ -9,6 +9,9 @@ import (
 type Capacity struct {
 	Tokens int // N packed tokens
 	Rows   int // R loss rows of all terms
+	// Recompute makes blocks keep their input only; the backward pass computes the rest of a block again, to the same bits
+	// (Chen and others, arXiv 1604.06174). It costs a forward pass of the blocks, without the last of them.
+	Recompute bool
 }
 
 // Step says how one micro-batch is run.
@@ -135,7 +138,11 @@ func (a *Activations) allocate(c Config, capacity Capacity, train bool, compute,
 	if !train { // nothing is kept from block to block: all of them share one set, but post-norm alternates two
 		layers = min(layers, 2)
 	}
-	for range layers {
+	for i := range layers {
+		if train && capacity.Recompute && i > 0 {
+			a.blocks = append(a.blocks, a.blocks[0].withOwnInput(c, row))
+			continue
+		}
 		var l blockActivations
 		l.attnSum, l.mlpSum, l.mlpIn = row(C), row(C), row(C)
 		if c.preNorm() {
@@ -171,6 +178,16 @@ func (a *Activations) allocate(c Config, capacity Capacity, train bool, compute,
 		a.dqkv, a.dheads = row(c.qkvWidth()), row(C)
 		a.dup, a.dact = row(up), row(c.FF)
 	}
+}
+
+// withOwnInput returns buffers that are shared with l but for the one that carries the residual stream from block to block.
+func (l blockActivations) withOwnInput(c Config, row func(width int) kernels.Buf) blockActivations {
+	if c.preNorm() {
+		l.attnSum = row(c.Width)
+	} else {
+		l.out = row(c.Width)
+	}
+	return l
 }
 
 // block returns the buffers of layer i.

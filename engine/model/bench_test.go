@@ -36,7 +36,7 @@ func BenchmarkStep(b *testing.B) {
 			defer backend.Close()
 			w := NewWeights(backend, config, true)
 			w.Init(backend, 1)
-			a := NewActivations(backend, config, Capacity{c.tokens, c.tokens}, true)
+			a := NewActivations(backend, config, Capacity{Tokens: c.tokens, Rows: c.tokens}, true)
 			p := benchPlan(c.objective, int(config.Vocab), c.tokens, c.length)
 			rate := productRate(backend)
 			b.ResetTimer()

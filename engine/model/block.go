@@ -58,20 +58,43 @@ func (a *Activations) forwardPre(w *Weights, x kernels.Buf) kernels.Buf {
 		if !delta.Absent() {
 			stream = l.attnSum
 		}
-		delta, drop = a.delta, a.step.drop(site(i, siteAttentionOut))
-		a.forwardAttention(w, l, i, in, delta)
-		a.addNorm(b.mlpNorm, l.mlpIn, l.mlpSum, stream, delta, l.mean2, l.rstd2, drop)
-		stream, drop = l.mlpSum, a.step.drop(site(i, siteMLPOut))
+		a.attentionPre(w, i, in, stream)
+		stream, delta, drop = l.mlpSum, a.delta, a.step.drop(site(i, siteMLPOut))
 		a.forwardMLP(b, l, l.mlpIn, delta)
 	}
 	a.addNorm(w.finalNorm, a.final, a.last, stream, delta, a.fm, a.fr, drop)
 	return a.final
 }
 
+// attentionPre runs the attention of block i over in, adds it to the stream and makes the input of the MLP.
+func (a *Activations) attentionPre(w *Weights, i int, in, stream kernels.Buf) {
+	l := a.block(i)
+	a.forwardAttention(w, l, i, in, a.delta)
+	a.addNorm(w.blocks[i].mlpNorm, l.mlpIn, l.mlpSum, stream, a.delta, l.mean2, l.rstd2, a.step.drop(site(i, siteAttentionOut)))
+}
+
+// forgotten reports whether the buffers of block i hold another block's values when its backward pass begins.
+func (a *Activations) forgotten(i int) bool { return a.cap.Recompute && i < a.c.Layers-1 }
+
+// recomputePre makes again what the backward pass of block i reads, from the stream in front of it.
+func (a *Activations) recomputePre(w *Weights, i int) {
+	b, l, stream := &w.blocks[i], a.block(i), a.streamAfter(i)
+	in := stream
+	if a.c.normed(i) {
+		a.addNorm(b.attnNorm, l.attnIn, kernels.Buf{}, stream, kernels.Buf{}, l.mean1, l.rstd1, kernels.Drop{})
+		in = l.attnIn
+	}
+	a.attentionPre(w, i, in, stream)
+	a.forwardUp(b, l, l.mlpIn)
+}
+
 // backwardPre takes the gradient of the hidden state and returns that of the embedding's output.
 func (a *Activations) backwardPre(w *Weights, dhidden kernels.Buf) kernels.Buf {
 	a.normBackward(w.finalNorm, a.dres, dhidden, a.streamAfter(len(w.blocks)), a.fm, a.fr, false)
 	for i := len(w.blocks) - 1; i >= 0; i-- {
+		if a.forgotten(i) {
+			a.recomputePre(w, i)
+		}
 		b, l := &w.blocks[i], a.block(i)
 		a.backwardMLP(b, l, l.mlpIn, a.dropped(a.dres, a.step.drop(site(i, siteMLPOut))), a.din, false)
 		a.normBackward(b.mlpNorm, a.dres, a.din, l.mlpSum, l.mean2, l.rstd2, true)
@@ -100,14 +123,19 @@ func (a *Activations) streamAfter(n int) kernels.Buf {
 // forwardPost runs all post-norm blocks over x and returns the hidden state.
 func (a *Activations) forwardPost(w *Weights, x kernels.Buf) kernels.Buf {
 	for i := range w.blocks {
-		b, l := &w.blocks[i], a.block(i)
-		a.forwardAttention(w, l, i, x, a.delta)
-		a.addNorm(b.attnNorm, l.mlpIn, l.attnSum, x, a.delta, l.mean1, l.rstd1, a.step.drop(site(i, siteAttentionOut)))
-		a.forwardMLP(b, l, l.mlpIn, a.delta)
-		a.addNorm(b.mlpNorm, l.out, l.mlpSum, l.mlpIn, a.delta, l.mean2, l.rstd2, a.step.drop(site(i, siteMLPOut)))
-		x = l.out
+		x = a.blockPost(w, i, x)
 	}
 	return x
+}
+
+// blockPost runs block i over x and returns its output.
+func (a *Activations) blockPost(w *Weights, i int, x kernels.Buf) kernels.Buf {
+	b, l := &w.blocks[i], a.block(i)
+	a.forwardAttention(w, l, i, x, a.delta)
+	a.addNorm(b.attnNorm, l.mlpIn, l.attnSum, x, a.delta, l.mean1, l.rstd1, a.step.drop(site(i, siteAttentionOut)))
+	a.forwardMLP(b, l, l.mlpIn, a.delta)
+	a.addNorm(b.mlpNorm, l.out, l.mlpSum, l.mlpIn, a.delta, l.mean2, l.rstd2, a.step.drop(site(i, siteMLPOut)))
+	return l.out
 }
 
 // backwardPost takes the gradient of the hidden state and returns that of the embedding's output.
@@ -118,6 +146,9 @@ func (a *Activations) backwardPost(w *Weights, dhidden kernels.Buf) kernels.Buf 
 		in := a.embed
 		if i > 0 {
 			in = a.block(i - 1).out
+		}
+		if a.forgotten(i) {
+			a.blockPost(w, i, in) // writes its output again, to the same bits
 		}
 		a.normBackward(b.mlpNorm, dsum, dx, l.mlpSum, l.mean2, l.rstd2, false)
 		a.backwardMLP(b, l, l.mlpIn, a.dropped(dsum, a.step.drop(site(i, siteMLPOut))), dsum, true)

@@ -6,6 +6,12 @@ import "palimpsest/kernels"
 // gates, then the values; in NormFormer a norm precedes down.
 
 func (a *Activations) forwardMLP(w *blockWeights, l *blockActivations, in, out kernels.Buf) {
+	hidden := a.forwardUp(w, l, in)
+	a.b.Linear(out, hidden, w.down.weight.compute(), w.down.bias.compute(), kernels.Buf{}, a.n, a.c.FF, a.c.Width, kernels.None)
+}
+
+// forwardUp does all but the last product, whose input it returns: what the backward pass reads.
+func (a *Activations) forwardUp(w *blockWeights, l *blockActivations, in kernels.Buf) (hidden kernels.Buf) {
 	c, n, act := a.c, a.n, a.c.activation()
 	if c.gated() {
 		a.b.Linear(l.upPre, in, w.up.weight.compute(), w.up.bias.compute(), kernels.Buf{}, n, c.Width, 2*c.FF, kernels.None)
@@ -13,12 +19,11 @@ func (a *Activations) forwardMLP(w *blockWeights, l *blockActivations, in, out k
 	} else {
 		a.b.Linear(l.upAct, in, w.up.weight.compute(), w.up.bias.compute(), l.upPre, n, c.Width, c.FF, act)
 	}
-	hidden := l.upAct
-	if c.normFormer() {
-		hidden = l.midNorm
-		a.innerNorm(w.midNorm, hidden, l.upAct, l.mean4, l.rstd4, n, c.FF)
+	if !c.normFormer() {
+		return l.upAct
 	}
-	a.b.Linear(out, hidden, w.down.weight.compute(), w.down.bias.compute(), kernels.Buf{}, n, c.FF, c.Width, kernels.None)
+	a.innerNorm(w.midNorm, l.midNorm, l.upAct, l.mean4, l.rstd4, n, c.FF)
+	return l.midNorm
 }
 
 // backwardMLP takes dout, the gradient of the sub-layer's output, and writes the gradient of its input to din, or adds it.
