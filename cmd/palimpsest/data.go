@@ -24,9 +24,9 @@ const tokenizerFile = "tokenizer.json"
 func dataCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "data",
-		Usage: "build a data set from text or token files, verify it, look into it, or export it",
+		Usage: "build a data set from text or token files, annotate it, verify it, look into it, or export it",
 		Subcommands: []*cli.Command{
-			buildCommand(), verifyCommand(), inspectCommand(), importCommand(), exportCommand(),
+			buildCommand(), annotateCommand(), verifyCommand(), inspectCommand(), importCommand(), exportCommand(),
 		},
 	}
 }
