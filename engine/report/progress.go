@@ -217,7 +217,11 @@ func fit(fields []shownField, columns int) string {
 
 func evalText(e Eval) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "held-out at step %d: loss %s", e.Step, decimals(e.Loss))
+	fmt.Fprintf(&b, "held-out at step %d", e.Step)
+	if e.Phase != "" {
+		fmt.Fprintf(&b, " (%s)", e.Phase)
+	}
+	fmt.Fprintf(&b, ": loss %s", decimals(e.Loss))
 	if e.BaselineLoss != nil {
 		fmt.Fprintf(&b, " (unigram %s)", decimals(*e.BaselineLoss))
 	}

@@ -25,7 +25,7 @@ type Run struct {
 	Path     string
 	Header   Header // its Configuration is a json.RawMessage, which keeps the order of keys
 	Steps    []Step // by step, each once: of repeated lines the last counts
-	Evals    []Eval // likewise
+	Evals    []Eval // likewise by step and objective; behind those of other objectives that of the step's own phase
 	Examples []Example
 	Resumes  []Resume
 	Notes    []Note
@@ -144,20 +144,34 @@ func appendLine[T any](to *[]T, object map[string]any) error {
 	return nil
 }
 
-// tidy sorts steps and evaluations and keeps the last of each step.
+// tidy sorts steps and evaluations and keeps the last of each step, and of evaluations of each objective there.
 func (r *Run) tidy() {
 	var repeated int
-	r.Steps, repeated = lastOfEach(r.Steps, func(s Step) int64 { return s.Step })
+	r.Steps, repeated = lastOfEach(r.Steps, func(s Step) (int64, string) { return s.Step, "" })
 	if repeated > 0 {
 		r.Warnings = append(r.Warnings, fmt.Sprintf("%s: %d steps stand there more than once; the last counts", r.Path, repeated))
 	}
-	r.Evals, _ = lastOfEach(r.Evals, func(e Eval) int64 { return e.Step })
+	r.Evals, _ = lastOfEach(r.Evals, func(e Eval) (int64, string) { return e.Step, e.Phase })
 }
 
-func lastOfEach[T any](lines []T, step func(T) int64) (kept []T, repeated int) {
-	slices.SortStableFunc(lines, func(a, b T) int { return cmp.Compare(step(a), step(b)) })
+// lastOfEach sorts lines by step and drops those that come again, with the same step and name.
+func lastOfEach[T any](lines []T, key func(T) (step int64, name string)) (kept []T, repeated int) {
+	slices.SortStableFunc(lines, func(a, b T) int {
+		x, _ := key(a)
+		y, _ := key(b)
+		return cmp.Compare(x, y)
+	})
 	for i, line := range lines {
-		if i+1 < len(lines) && step(lines[i+1]) == step(line) {
+		step, name := key(line)
+		again := false
+		for _, later := range lines[i+1:] {
+			s, n := key(later)
+			if s != step {
+				break
+			}
+			again = again || n == name
+		}
+		if again {
 			repeated++
 			continue
 		}
