@@ -58,9 +58,6 @@ func (m MSLM) Validate() (problems []error) {
 	case base == 1:
 		bad("base: 1 masks every token, so nothing is left to predict from; hint: 0.15")
 	}
-	if m.Weights == "fixed" && m.WE == 0 && m.WB == 0 && m.UnmaskedWeight == 0 {
-		bad("w_e: both weights and unmasked_weight are 0; hint: an additional weight of 0 still leaves masked tokens 1")
-	}
 	if (m.LabelWeights == "list") != (len(m.LabelList) > 0) {
 		bad("label_list: goes together with label_weights: list")
 	}
