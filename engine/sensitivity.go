@@ -96,33 +96,34 @@ func (t *tagged) recover(r *Sensitivity, tokens int64) error {
 		return nil
 	}
 	err := t.each(t.ds, t.split, tokens, func(d shard.Document, tags []byte) error {
-		if n := len(d.Tokens); n > length {
-			d.Tokens, tags = d.Tokens[:length], tags[:length]
-			cut++
-		}
 		draw := philox.New(t.m.Config.Train.Seed, philox.StreamSample, uint64(d.ID), 0)
-		var free []int
-		for i, tag := range tags {
-			if !t.m.Tokenizer.IsSpecial(d.Tokens[i]) && tag == text.TagOutside {
-				free = append(free, i)
-			}
-		}
 		for _, e := range t.entities(d.Tokens, tags) {
-			var places []int
-			for i := e[0]; i < e[1]; i++ {
-				places = append(places, i)
+			// Of a long document, what fits around the entity.
+			from := max(0, min(e[0]-max(0, length-(e[1]-e[0]))/2, len(d.Tokens)-length)) // a longer entity is cut
+			to := min(from+length, len(d.Tokens))
+			var places, free []int
+			for i := from; i < to; i++ {
+				switch {
+				case i >= e[0] && i < e[1]:
+					places = append(places, i-from)
+				case tags[i] == text.TagOutside && !t.m.Tokenizer.IsSpecial(d.Tokens[i]):
+					free = append(free, i-from)
+				}
+			}
+			if to-from < len(d.Tokens) {
+				cut++
 			}
 			r.Entities++
-			domain = append(domain, t.masked(d.Tokens, places))
+			domain = append(domain, t.masked(d.Tokens[from:to], places))
 			n := min(len(places), len(free))
 			for i := range n {
 				j := i + draw.IntN(len(free)-i)
 				free[i], free[j] = free[j], free[i]
 			}
 			if n > 0 {
-				ordinary = append(ordinary, t.masked(d.Tokens, free[:n]))
+				ordinary = append(ordinary, t.masked(d.Tokens[from:to], free[:n]))
 			}
-			size += 2 * len(d.Tokens)
+			size += 2 * (to - from)
 		}
 		if size < 4*capacity.Tokens {
 			return nil
@@ -139,7 +140,7 @@ func (t *tagged) recover(r *Sensitivity, tokens int64) error {
 		return fault.Data.Errorf("there is no entity in the plane bio of these documents; hint: --data DIR with tagged documents")
 	}
 	if cut > 0 {
-		t.notes = append(t.notes, fmt.Sprintf("of %d documents only the first %d tokens were read", cut, length))
+		t.notes = append(t.notes, fmt.Sprintf("%d entities stand in documents of more than %d tokens: as many around them were read", cut, length))
 	}
 	r.Domain, r.Ordinary = sums[0].mean(), sums[1].mean()
 	r.Difference = eval.Recovery{Tokens: r.Domain.Tokens - r.Ordinary.Tokens, Accuracy: r.Domain.Accuracy - r.Ordinary.Accuracy,
