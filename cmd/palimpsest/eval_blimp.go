@@ -78,6 +78,9 @@ func evalBlimp(c *cli.Context) error {
 	if n := c.Int("tokens-per-step"); n < 1 || n > 1<<24 {
 		return fault.Usage.Errorf("--tokens-per-step: want 1 to %d, not %d", 1<<24, n)
 	}
+	if out := c.String("out"); strings.HasSuffix(out, ".jsonl") && sameFolder(filepath.Dir(out), c.String("data")) {
+		return fault.Usage.Errorf("--out: %s would be read as a set of %s next time; hint: another folder", out, c.String("data"))
+	}
 	m, err := openForEval(c)
 	if err != nil {
 		return err
@@ -125,6 +128,13 @@ func evalBlimp(c *cli.Context) error {
 		}
 		writeGroups(w, result.PairSummary, o.Kinds())
 	})
+}
+
+// sameFolder reports whether two paths are one existing folder.
+func sameFolder(a, b string) bool {
+	x, errX := os.Stat(a)
+	y, errY := os.Stat(b)
+	return errX == nil && errY == nil && os.SameFile(x, y)
 }
 
 // writeGroups writes a table of accuracies with their standard errors.

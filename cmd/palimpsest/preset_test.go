@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -14,7 +15,7 @@ import (
 
 func TestPresetsAreValidRunFiles(t *testing.T) {
 	names := strings.Join(presetNames(), " ")
-	for _, objective := range []string{"clm", "mlm"} {
+	for _, objective := range []string{"clm", "mlm", "antlm"} {
 		for _, target := range []string{"cpu-tiny", "cpu-small", "gpu"} {
 			if !strings.Contains(names, objective+"-"+target) {
 				t.Errorf("there is no preset %s-%s", objective, target)
@@ -35,7 +36,12 @@ func TestPresetsAreValidRunFiles(t *testing.T) {
 			t.Error(err)
 		}
 		objective, target, _ := strings.Cut(name, "-")
-		if config.Objective != objective || !strings.Contains(strings.Join(objectives.Names(), " "), objective) {
+		switch trained := config.Trained(); {
+		case len(config.Phases) > 0: // of AntLM
+			if objective != "antlm" || !slices.Contains(trained, "clm") || !slices.Contains(trained, "mlm") {
+				t.Errorf("%s trains %v", name, trained)
+			}
+		case config.Objective != objective || !strings.Contains(strings.Join(objectives.Names(), " "), objective):
 			t.Errorf("%s trains %s", name, config.Objective)
 		}
 		device := "cpu"
