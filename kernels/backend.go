@@ -107,6 +107,17 @@ type Backend interface {
 	// ReferenceKL pulls rows to a frozen model's distribution without an unwanted token, loss and gradient as in CrossEntropy.
 	ReferenceKL(a ReferenceKL)
 
+	// Emissions gathers the log-probabilities of the tokens that a segment's states may emit.
+	Emissions(a Emissions)
+	// EmissionsBackward writes the gradient by the logits over them.
+	EmissionsBackward(a EmissionsBackward)
+	// Alignment is the sum over all monotonic alignments of states and targets, with its gradients.
+	Alignment(a Alignment)
+	// Links is the gated mixture of log-softmaxes of a transition head.
+	Links(a Links)
+	// LinksBackward writes its gradients of queries, keys and gates.
+	LinksBackward(a LinksBackward)
+
 	// Dropout writes y = x * mask / (1-p) on [n,C]; y may be x. Its gradient is itself with the same Drop.
 	Dropout(y, x Buf, n, C int, d Drop)
 	// Add computes dst += src on their common length.

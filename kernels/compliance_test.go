@@ -50,7 +50,8 @@ func testCompliance(t *testing.T, b Backend) {
 }
 
 func complianceCases() [][]complianceCase {
-	return [][]complianceCase{memoryCases, layerCases, attentionCases, lossCases, rowCases, updateCases, combineCases, reweighCases, referenceCases}
+	return [][]complianceCase{memoryCases, layerCases, attentionCases, lossCases, rowCases, updateCases, combineCases, reweighCases, referenceCases,
+		alignmentCases, linksCases}
 }
 
 // comply runs the trials of a case.

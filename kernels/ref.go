@@ -170,6 +170,36 @@ func (r refBackend[T]) ReferenceKL(a ReferenceKL) {
 		r.view(a.KL), a)
 }
 
+func (r refBackend[T]) Emissions(a Emissions) {
+	a.check()
+	checkLatticeTargets("Emissions", View[int32](a.Targets), a.Lattices, a.V)
+	offsets, _ := matrixOffsets(a.Lattices, a.Mode)
+	emissionsRef(r.view(a.Match), r.view(a.LSE), r.view(a.Logits), View[int32](a.Targets), &a, rowOwners(a.Lattices, a.R), offsets, 0, a.R)
+}
+
+func (r refBackend[T]) EmissionsBackward(a EmissionsBackward) {
+	a.check()
+	checkLatticeTargets("EmissionsBackward", View[int32](a.Targets), a.Lattices, a.V)
+	offsets, _ := matrixOffsets(a.Lattices, a.Mode)
+	emissionsBackwardRef(r.view(a.Logits), r.view(a.DMatch), r.view(a.LSE), View[int32](a.Targets), &a, rowOwners(a.Lattices, a.R), offsets, 0, a.R)
+}
+
+func (r refBackend[T]) Alignment(a Alignment) {
+	a.check()
+	alignmentRef(r.view(a.LogP), r.view(a.Loss), r.view(a.Lost), r.view(a.DMatch), r.view(a.DLogE), r.view(a.Match), r.view(a.LogE),
+		r.view(a.Weights), View[int32](a.Targets), &a, 0, len(a.Lattices))
+}
+
+func (r refBackend[T]) Links(a Links) {
+	a.check()
+	linksRef(r.view(a.LogE), r.view(a.LSE), r.view(a.QK), r.view(a.Gate), View[int32](a.Groups), &a, unrounded)
+}
+
+func (r refBackend[T]) LinksBackward(a LinksBackward) {
+	a.check()
+	linksBackwardRef(r.view(a.DQK), r.view(a.DGate), r.view(a.DLogE), r.view(a.QK), r.view(a.Gate), View[int32](a.Groups), &a, unrounded)
+}
+
 func (r refBackend[T]) Dropout(y, x Buf, n, C int, d Drop) {
 	checkDropout(y, x, n, C, d)
 	dropoutRef(r.view(y), r.view(x), n, C, d)

@@ -291,6 +291,31 @@ func (r *refBF16) ReferenceKL(a ReferenceKL) {
 	r.done()
 }
 
+func (r *refBF16) Emissions(a Emissions) {
+	a.check()
+	a.Logits = r.wide(a.Logits)
+	r.refBackend.Emissions(a)
+}
+
+func (r *refBF16) EmissionsBackward(a EmissionsBackward) {
+	a.check()
+	a.Logits = r.written(a.Logits)
+	r.refBackend.EmissionsBackward(a)
+	r.done()
+}
+
+func (r *refBF16) Links(a Links) {
+	a.check()
+	linksRef(r.view(a.LogE), r.view(a.LSE), r.view(r.wide(a.QK)), r.view(r.wide(a.Gate)), View[int32](a.Groups), &a, roundBF16)
+}
+
+func (r *refBF16) LinksBackward(a LinksBackward) {
+	a.check()
+	linksBackwardRef(r.view(r.written(a.DQK)), r.view(r.written(a.DGate)), r.view(a.DLogE), r.view(r.wide(a.QK)), r.view(r.wide(a.Gate)),
+		View[int32](a.Groups), &a, roundBF16)
+	r.done()
+}
+
 func (r *refBF16) Dropout(y, x Buf, n, C int, d Drop) {
 	checkDropout(y, x, n, C, d)
 	r.refBackend.Dropout(r.written(y), r.wide(x), n, C, d)
