@@ -42,7 +42,7 @@ func annotateCommand() *cli.Command {
 			&cli.StringFlag{Name: "labels-from", Usage: "take the types of entities of the data set in this `FOLDER`, so that numbers mean the same"},
 			&cli.IntFlag{Name: "token-column", Value: 1, Usage: "of --bio: `COLUMN` of the tokens, from 1"},
 			&cli.IntFlag{Name: "tag-column", DefaultText: "the last", Usage: "of --bio: `COLUMN` of the tags, from 1"},
-			&cli.StringFlag{Name: "scheme", Value: "auto", Usage: "of --bio: iob1, iob2, iobes, bilou, or auto, which reads every file once more to find out"},
+			&cli.StringFlag{Name: "scheme", Value: "iob2", Usage: "of --bio: iob2 (BIO), iob1, iobes, bilou, or auto, which reads every file once more to find out"},
 			&cli.BoolFlag{Name: "repair-tags", Usage: "of --bio: read impossible sequences of tags in the manner of conlleval, and count them, instead of refusing them"},
 		},
 		Action: annotateData,
