@@ -207,6 +207,12 @@ func TestMSLMIsMeasured(t *testing.T) {
 	if err != nil || loss.Rows == 0 || loss.Loss <= loss.NLL {
 		t.Errorf("%+v, %v", loss, err)
 	}
+	m.Config.MSLM.Compat.EvalMasked = true // the authors' evaluation, which shows where entities are
+	leaky, err := m.NER(NEROptions{ByToken: true})
+	if err != nil || !leaky.Leaky || len(leaky.Notes) < 2 || leaky.Default.Micro == r.Default.Micro {
+		t.Errorf("%+v, %v", leaky, err)
+	}
+	m.Config.MSLM.Compat.EvalMasked = false
 	other := dataset(t, 50)
 	if _, err := m.NER(NEROptions{Data: other}); fault.Of(err) != fault.Data || !strings.Contains(err.Error(), "no plane bio") {
 		t.Errorf("without tags: %v", err)

@@ -98,7 +98,7 @@ func (m *Model) leaky(wanted bool) (func(d shard.Document) []int32, error) {
 	}
 	c := m.Config.MSLM
 	if c.Strategy == "pmi" {
-		return nil, fault.Usage.Errorf("mslm.compat.mslm_eval_masked: masks of strategy pmi need the training documents; hint: --set cannot change a trained run, train without the switch")
+		return nil, fault.Usage.Errorf("mslm.compat.mslm_eval_masked: masks of strategy pmi need the training documents; hint: train without the switch")
 	}
 	c.DetectionWeight, c.ClassWeight = 0, 0
 	o, err := objectives.New("mslm", objectives.Settings{Seed: philox.Derive(m.Config.Train.Seed, 1), Vocabulary: vocabularyOf(m.Tokenizer), MSLM: c, Held: true})
