@@ -171,8 +171,8 @@ func (s *scorer) flush() error {
 	if err := s.a.Load(p, model.Step{}); err != nil {
 		return err
 	}
-	s.a.Forward(s.w)
-	err := s.a.RowNLL(s.w, s.rows, s.targets, func(i int, nll float32) { *s.into[i] -= float64(nll) })
+	at := s.a.ForwardRows(s.w, s.rows)
+	err := s.a.RowNLL(s.w, at, s.targets, func(i int, nll float32) { *s.into[i] -= float64(nll) })
 	p.Reset()
 	s.rows, s.targets, s.into = s.rows[:0], s.targets[:0], s.into[:0]
 	return err

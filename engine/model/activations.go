@@ -62,6 +62,7 @@ type Activations struct {
 	plan    *objectives.Plan
 	n       int // live tokens
 	hidden  kernels.Buf
+	asked   int               // rows in terms[0].rows that ForwardRows wants, 0: all
 	cached  *Decoder          // set: attention goes through its cache
 	narrow  []kernels.Segment // the plan's segments as local layers see them
 	shifted []int32           // positions behind the table's offset

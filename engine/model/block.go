@@ -60,7 +60,11 @@ func (a *Activations) forwardPre(w *Weights, x kernels.Buf) kernels.Buf {
 		}
 		a.attentionPre(w, i, in, stream)
 		stream, delta, drop = l.mlpSum, a.delta, a.step.drop(site(i, siteMLPOut))
-		a.forwardMLP(b, l, l.mlpIn, delta)
+		in = l.mlpIn
+		if a.asked > 0 && i == len(w.blocks)-1 {
+			in, stream = a.keepAsked(l)
+		}
+		a.forwardMLP(b, l, in, delta)
 	}
 	a.addNorm(w.finalNorm, a.final, a.last, stream, delta, a.fm, a.fr, drop)
 	return a.final
