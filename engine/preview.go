@@ -32,10 +32,25 @@ type PreviewMemory struct {
 	Activations int64 `json:"activations"`
 	Data        int64 `json:"data"` // decoded frames
 	Program     int64 `json:"program"`
+	// Device is of a backend with memory of its own, where weights and activations are.
+	Device *PreviewDevice `json:"device,omitempty"`
 }
 
-// Total is what the process is predicted to hold.
-func (m PreviewMemory) Total() int64 { return m.Weights + m.Activations + m.Data + m.Program }
+// Total is what the process is predicted to hold of the host's memory.
+func (m PreviewMemory) Total() int64 {
+	if m.Device != nil {
+		return m.Data + m.Program + m.Device.Host
+	}
+	return m.Weights + m.Activations + m.Data + m.Program
+}
+
+// PreviewDevice is the memory of a device in bytes.
+type PreviewDevice struct {
+	Need      int64 `json:"need"` // buffers and the scratch of the kernels
+	Available int64 `json:"available"`
+	Total     int64 `json:"total"`
+	Host      int64 `json:"host"` // pinned memory of the host, for copies
+}
 
 // PreviewData sums up the data sets.
 type PreviewData struct {
@@ -123,6 +138,11 @@ func DryRun(o Options) (*Preview, error) {
 	}
 	p.Memory.Data, p.Memory.Program = j.dataBytes(), ProgramBytes
 	p.Memory.Weights, p.Memory.Activations = model.MemoryBytes(c.Model, j.capacity(), info.Compute, info.Master)
+	if p.Memory.Device, err = j.deviceNeed(b); err != nil && p.Memory.Device == nil {
+		return nil, err
+	} else if err != nil {
+		p.Notes = append(p.Notes, "this run would end with exit code 5: "+err.Error())
+	}
 	p.Checkpoint = p.Parameters * 12
 	if c.EMA.Decay > 0 {
 		p.Checkpoint += p.Parameters * 4

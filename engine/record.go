@@ -32,7 +32,7 @@ const LogFile = "log.jsonl"
 const EventFolder = "tb"
 
 // flopRule says how FLOP/s and MFU are counted.
-const flopRule = "forward + backward = 3 x forward; 2 a weight and token, 2 a head weight and loss row, 4 C a pair of tokens that attend (causal: half the pairs); MFU against the rate of a large float32 product measured at the start"
+const flopRule = "forward + backward = 3 x forward; 2 a weight and token, 2 a head weight and loss row, 4 C a pair of tokens that attend (causal: half the pairs); MFU against the rate of a large product in the device's type of activations, measured at the start"
 
 // record keeps the log of a run and its clock.
 type record struct {
@@ -153,7 +153,7 @@ func (t *Trainer) logStep(u *update, s stepResult) {
 	line := report.Step{
 		Step: step, Epoch: t.epoch(), Phase: t.job.phases[u.phase].objective, Loss: s.loss, LossParts: s.parts, Accuracy: &s.accuracy, GradNorm: s.gradNorm,
 		LR: s.rate, Tokens: t.state.Tokens, Skipped: t.state.Skipped, TokensPerS: float64(r.tokens) / seconds, FLOPsPerS: r.flops / seconds,
-		DataWait: r.waited.Seconds() / seconds, MemoryBytes: residentBytes(), Seconds: r.elapsed(),
+		DataWait: r.waited.Seconds() / seconds, MemoryBytes: residentBytes(), DeviceBytes: t.deviceBytes(), Seconds: r.elapsed(),
 	}
 	if r.peak > 0 {
 		mfu := line.FLOPsPerS / r.peak

@@ -33,6 +33,9 @@ func newTrainer(o Options) (t *Trainer, err error) {
 	if t.b, err = openDevice(o.Config.Train.Device, o.Config.Train.Threads); err != nil {
 		return t, err
 	}
+	if _, err = t.job.deviceNeed(t.b); err != nil {
+		return t, err
+	}
 	if t.lock, err = checkpoint.LockRun(o.Out); err != nil {
 		return t, err
 	}
@@ -42,12 +45,14 @@ func newTrainer(o Options) (t *Trainer, err error) {
 	for _, n := range t.job.notes {
 		t.say("%s", n)
 	}
+	for _, n := range t.b.Info().Notes {
+		t.say("%s", n)
+	}
 	c := t.job.config
-	t.weights = model.NewWeights(t.b, c.Model, true)
-	t.acts = model.NewActivations(t.b, c.Model, t.job.capacity(), true)
-	t.opt = optim.New(t.b, c.Optimizer, t.weights)
-	t.average = optim.NewEMA(t.b, c.EMA, c.Model)
-	t.noise = t.b.Alloc(kernels.F64, 1)
+	t.allocate()
+	if err = t.b.Sync(); err != nil {
+		return t, err
+	}
 	t.state = state{Format: stateFormat, Data: hashText(t.job.data), Tokenizer: t.job.tokenizer.Hash(), Device: deviceLine(t.b), Version: o.Version}
 	if err = t.resume(); err != nil {
 		return t, err
@@ -61,6 +66,16 @@ func newTrainer(o Options) (t *Trainer, err error) {
 	}
 	t.feed, err = t.job.feed(t.state.Step, t.state.Cursor)
 	return t, err
+}
+
+// allocate takes all memory of a run on its backend.
+func (t *Trainer) allocate() {
+	c := t.job.config
+	t.weights = model.NewWeights(t.b, c.Model, true)
+	t.acts = model.NewActivations(t.b, c.Model, t.job.capacity(), true)
+	t.opt = optim.New(t.b, c.Optimizer, t.weights)
+	t.average = optim.NewEMA(t.b, c.EMA, c.Model)
+	t.noise = t.b.Alloc(kernels.F64, 1)
 }
 
 // resume loads the checkpoint that the options ask for, or draws initial weights.

@@ -21,6 +21,7 @@ const (
 	averageFile   = "ema.safetensors" // of runs with a moving average of the weights
 	optimizerFile = "optimizer.safetensors"
 	stateFile     = "state.json"
+	productsFile  = "products.json" // of devices whose library chooses algorithms
 	configFile    = "config.yaml"
 )
 
@@ -75,6 +76,11 @@ func (t *Trainer) contents() (checkpoint.Contents, error) {
 		checkpoint.BytesFile(configFile, runfile.Marshal(t.job.config)),
 		checkpoint.BytesFile(TokenizerFile, tokenizerJSON),
 		checkpoint.BytesFile(stateFile, stateJSON),
+	}
+	if d, ok := t.b.(kernels.Device); ok {
+		if choices := d.ProductChoices(); choices != nil {
+			contents = append(contents, checkpoint.BytesFile(productsFile, choices))
+		}
 	}
 	for _, f := range t.stored() {
 		file, err := checkpoint.TensorFile(f.name, tensors(t.b, f.list), map[string]string{"step": fmt.Sprint(t.state.Step)})
@@ -227,10 +233,28 @@ func (t *Trainer) loadState(c *checkpoint.Checkpoint) error {
 	}
 	if device := deviceLine(t.b); device != s.Device {
 		t.say("resuming on another device: was %s; is %s. Losses may differ in their last bits.", s.Device, device)
+	} else if err := t.adoptProducts(c); err != nil {
+		return err
 	}
 	resumes := s.Resumes + 1
 	t.state, t.opt.Updates = s, s.Updates
 	t.state.Resumes, t.state.Device, t.state.Version = resumes, deviceLine(t.b), t.options.Version
+	return nil
+}
+
+// adoptProducts makes the choices of a checkpoint's products again, so that the same device gives the same bits.
+func (t *Trainer) adoptProducts(c *checkpoint.Checkpoint) error {
+	d, ok := t.b.(kernels.Device)
+	if !ok || !c.Has(productsFile) {
+		return nil
+	}
+	choices, err := c.Read(productsFile)
+	if err != nil {
+		return err
+	}
+	if err := d.AdoptProducts(choices); err != nil {
+		return fmt.Errorf("%s: %w", productsFile, err)
+	}
 	return nil
 }
 

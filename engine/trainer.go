@@ -320,6 +320,9 @@ func (t *Trainer) save() error {
 	}
 	started := time.Now()
 	if err := checkpoint.Save(t.fs, t.checkpoints(), t.state.Step, contents); err != nil {
+		if kind := fault.Of(err); kind == fault.Device || kind == fault.Peer { // nothing can be saved any more
+			return err
+		}
 		t.failedSaves++
 		if last := t.state.Step == t.job.total || t.stopping(); last || t.failedSaves >= maxFailedSaves {
 			return err

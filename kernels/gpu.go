@@ -28,8 +28,10 @@ type gpu struct {
 	args      cuda.Args
 	work      Buf // scratch of the op that runs; see workspace
 	lists     lists
-	staging   []byte // conversions of Upload and Download
-	failure   error  // what failed outside of the device's queue
+	staging   []byte     // conversions of Upload and Download
+	failure   error      // what failed outside of the device's queue
+	rehearsal *rehearsal // what is counted instead of computed; nil: nothing
+	adopted   map[string]cuda.Choice
 }
 
 var _ Backend = (*gpu)(nil)
@@ -175,6 +177,7 @@ func addDrop(a *cuda.Args, d Drop) {
 // in the first steps only.
 func (g *gpu) workspace(bytes int) Buf {
 	if bytes > g.work.n {
+		g.release(g.work)
 		g.work = g.Alloc(U8, max(bytes+bytes/4, 1<<20))
 	}
 	return g.work

@@ -17,12 +17,40 @@ func (g *gpu) Alloc(t DType, n int) Buf {
 		panic(fmt.Sprintf("kernels: Alloc: %d elements", n))
 	}
 	b := Buf{n: n, t: t}
+	if g.rehearsal != nil {
+		b.addr = g.rehearsal.take(allocated(b))
+		return b
+	}
+	if g.failure != nil { // an allocation failed: those that follow would only say the same
+		return b
+	}
 	address, err := g.device.Alloc(max(n, 1) * t.Size()) // an empty buffer has an address too: it is not absent
 	if err != nil {
 		g.fail(fmt.Errorf("%d elements of %v: %w", n, t, err))
 	}
 	b.addr = uintptr(address)
 	return b
+}
+
+// allocationUnit is what the bytes of a buffer are rounded up to.
+const allocationUnit = 256
+
+// allocated is the memory that a buffer takes.
+func allocated(b Buf) int64 {
+	return (int64(max(b.n, 1))*int64(b.t.Size()) + allocationUnit - 1) &^ (allocationUnit - 1)
+}
+
+// release gives a buffer of Alloc back, which nothing that is queued later uses.
+func (g *gpu) release(b Buf) {
+	switch {
+	case b.Absent() || b.addr == 0:
+	case g.rehearsal != nil:
+		g.rehearsal.bytes -= allocated(b)
+	default:
+		if err := g.device.Free(at(b)); err != nil {
+			g.fail(err)
+		}
+	}
 }
 
 // bytesOfSlice is the memory of a slice.
@@ -213,6 +241,7 @@ func (g *gpu) list(data []int32) cuda.Address {
 	s := &l.slots[l.oldest]
 	l.oldest = (l.oldest + 1) % len(l.slots)
 	if s.buf.n < max(len(data), 1) {
+		g.release(s.buf)
 		s.buf = g.Alloc(I32, max(64, 2*len(data)))
 	}
 	s.data = append(s.data[:0], data...)

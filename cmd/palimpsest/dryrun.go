@@ -27,6 +27,9 @@ func dryRun(c *cli.Context, config engine.Config) error {
 		line("parameters", "%s", count(p.Parameters))
 		line("memory", "%s: weights, gradients and moments %s, activations of a step %s, data %s, program %s; a checkpoint takes %s of disk",
 			size(p.Memory.Total()), size(p.Memory.Weights), size(p.Memory.Activations), size(p.Memory.Data), size(p.Memory.Program), size(p.Checkpoint))
+		if d := p.Memory.Device; d != nil {
+			line("device", "needs %s of the %s of its memory that are free, of %s", size(d.Need), size(d.Available), size(d.Total))
+		}
 		line("data", "%s documents, %s tokens; %s documents held out; packing %s",
 			count(p.Data.Documents), count(p.Data.Tokens), count(p.Data.HeldOut), p.Data.Packing)
 		for _, phase := range p.Phases {

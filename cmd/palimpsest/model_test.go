@@ -74,8 +74,8 @@ func TestMaskedModel(t *testing.T) {
 	refuses(t, 2, []string{"not both"}, "fill-mask", "--model", out, "--input", input, "text <mask>")
 	refuses(t, 2, []string{"mlm", "fill-mask"}, "generate", "--model", out, "text")
 	refuses(t, 4, []string{"absent"}, "eval", "loss", "--model", filepath.Join(out, "absent"))
-	refuses(t, 5, []string{"no CUDA support"}, "eval", "loss", "--model", out, "--device", "cuda")
-	refuses(t, 5, []string{"no CUDA support"}, append([]string{"train", "--preset", "mlm-gpu", "--data", shards, "--out", out + "-gpu"}, smallest...)...)
+	refuses(t, 5, []string{"no such device", "hint: use --device cpu"}, "eval", "loss", "--model", out, "--device", "cuda")
+	refuses(t, 5, []string{"no such device", "hint: use --device cpu"}, append([]string{"train", "--preset", "mlm-gpu", "--data", shards, "--out", out + "-gpu"}, smallest...)...)
 	refuses(t, 2, []string{"optimizer.learning_rate"},
 		append([]string{"train", "--preset", "mlm-cpu-tiny", "--data", shards, "--out", out, "--set", "optimizer.learning_rate=1e-5"}, smallest...)...)
 

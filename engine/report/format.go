@@ -68,7 +68,8 @@ func percent(f float64) string {
 	return strconv.FormatFloat(100*f, 'f', 1, 64) + "%"
 }
 
-func bytesText(n int64) string {
+// Bytes writes a number of bytes with three digits and a unit.
+func Bytes(n int64) string {
 	f := float64(n)
 	for _, unit := range []string{"B", "KiB", "MiB", "GiB"} {
 		if math.Abs(f) < 1024 {

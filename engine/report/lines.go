@@ -30,9 +30,10 @@ type Step struct {
 	Skipped     int64              `json:"skipped"` // updates not applied because they were not finite, since the start
 	TokensPerS  float64            `json:"tokens_per_s"`
 	FLOPsPerS   float64            `json:"flops_per_s"`
-	MFU         *float64           `json:"mfu"`       // 0 to 1; null when the device's peak is not known
-	DataWait    float64            `json:"data_wait"` // share of the time spent waiting for data, 0 to 1
-	MemoryBytes int64              `json:"memory_bytes"`
+	MFU         *float64           `json:"mfu"`          // 0 to 1; null when the device's peak is not known
+	DataWait    float64            `json:"data_wait"`    // share of the time spent waiting for data, 0 to 1
+	MemoryBytes int64              `json:"memory_bytes"` // of the process
+	DeviceBytes int64              `json:"device_memory_bytes,omitempty"`
 	Seconds     float64            `json:"seconds"` // of training, earlier processes of a resumed run included
 }
 

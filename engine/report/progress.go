@@ -181,7 +181,10 @@ func stepFields(s Step, total int64, left float64) []shownField {
 	}
 	add(11, "wait %s", percent(s.DataWait))
 	if s.MemoryBytes > 0 {
-		add(12, "mem %s", bytesText(s.MemoryBytes))
+		add(12, "mem %s", Bytes(s.MemoryBytes))
+	}
+	if s.DeviceBytes > 0 {
+		add(11, "device %s", Bytes(s.DeviceBytes))
 	}
 	if s.Skipped > 0 {
 		add(2, "skipped %d", s.Skipped)

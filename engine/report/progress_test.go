@@ -176,7 +176,7 @@ func TestFormats(t *testing.T) {
 		{decimals(2), "2.0000"}, {decimals(1e-5), "1.00e-5"}, {decimals(math.Inf(-1)), "-Inf"}, {decimals(0), "0.0000"}, {decimals(1e7), "1.00e7"},
 		{short(0.0123), "0.0123"}, {short(1.5e-5), "1.50e-5"}, {short(12345), "12345"}, {short(math.Inf(1)), "+Inf"}, {short(0), "0"},
 		{quantity(950), "950"}, {quantity(999.9), "1.00k"}, {quantity(12345), "12.3k"}, {quantity(4.56e6), "4.56M"}, {quantity(0), "0"},
-		{percent(0.0005), "0.1%"}, {percent(math.NaN()), "NaN"}, {bytesText(812 << 20), "812 MiB"}, {bytesText(1536), "1.50 KiB"},
+		{percent(0.0005), "0.1%"}, {percent(math.NaN()), "NaN"}, {Bytes(812 << 20), "812 MiB"}, {Bytes(1536), "1.50 KiB"},
 		{duration(42), "42s"}, {duration(192), "3m12s"}, {duration(5*3600 + 420), "5h07m"}, {duration(51 * 3600), "2d03h"}, {duration(-1), "?"},
 		{tickText(5e-4), "5e-4"}, {tickText(2.5e-5), "2.5e-5"}, {tickText(0.15), "0.15"}, {tickText(0.30000000000000004), "0.3"}, {tickText(20000), "20k"},
 	} {

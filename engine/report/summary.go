@@ -197,7 +197,7 @@ func summaryRows(runs []*Run) []row {
 		if most == 0 {
 			return ""
 		}
-		return bytesText(most)
+		return Bytes(most)
 	})
 	add("updates skipped", func(r *Run) string { return strconv.FormatInt(lastStep(r).Skipped, 10) })
 	add("resumes", func(r *Run) string {
