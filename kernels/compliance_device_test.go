@@ -43,15 +43,17 @@ func gpuCompliance(t *testing.T, lists ...[]complianceCase) {
 
 // gpuTests are the tests with forEachBackend that ask for nothing that only host backends can see, such as the contents of
 // index buffers.
-var gpuTests = []struct {
-	name string
-	test func(t *testing.T)
-}{
+var gpuTests = []gpuTest{
 	{"Attention", TestGoldenAttention}, {"AttentionUnfused", TestGoldenAttentionUnfused}, {"CrossEntropy", TestGoldenCrossEntropy},
 	{"MaskedSoftmax", TestGoldenMaskedSoftmax}, {"Rope", TestGoldenRope}, {"Reweigh", TestGoldenReweigh},
 	{"AttentionSegmentsAreIsolated", TestAttentionSegmentsAreIsolated}, {"AttentionFromEqualsWhole", TestAttentionFromEqualsWhole},
 	{"RelativeAttentionWithoutTable", TestRelativeAttentionWithoutTableIsAttention}, {"SilentRows", TestSilentRowsSpreadNothing},
 	{"AdamWByHand", TestAdamWByHand}, {"LAMBByHand", TestLAMBByHand},
+}
+
+type gpuTest struct {
+	name string
+	test func(t *testing.T)
 }
 
 func runGPUTests(t *testing.T) {

@@ -8,7 +8,7 @@ import "testing"
 
 func TestComplianceEmulatedLayers(t *testing.T)    { gpuCompliance(t, memoryCases, layerCases) }
 func TestComplianceEmulatedAttention(t *testing.T) { gpuCompliance(t, attentionCases) }
-func TestComplianceEmulatedLosses(t *testing.T)    { gpuCompliance(t, lossCases, reweighCases) }
+func TestComplianceEmulatedLosses(t *testing.T)    { gpuCompliance(t, lossCases, reweighCases, referenceCases) }
 func TestComplianceEmulatedUpdates(t *testing.T) {
 	gpuCompliance(t, rowCases, updateCases, combineCases)
 }
