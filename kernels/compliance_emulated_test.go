@@ -8,7 +8,10 @@ import "testing"
 
 func TestComplianceEmulatedLayers(t *testing.T)    { gpuCompliance(t, memoryCases, layerCases) }
 func TestComplianceEmulatedAttention(t *testing.T) { gpuCompliance(t, attentionCases) }
-func TestComplianceEmulatedLosses(t *testing.T)    { gpuCompliance(t, lossCases, reweighCases, referenceCases) }
+func TestComplianceEmulatedLosses(t *testing.T) {
+	gpuCompliance(t, lossCases, reweighCases, referenceCases)
+}
+func TestComplianceEmulatedAlignment(t *testing.T) { gpuCompliance(t, alignmentCases, linksCases) }
 func TestComplianceEmulatedUpdates(t *testing.T) {
 	gpuCompliance(t, rowCases, updateCases, combineCases)
 }

@@ -10,6 +10,9 @@ var linksCases = []complianceCase{{"Links", 40, func(r *trial) { linksTrial(r, r
 	{"LinksBackward", 40, func(r *trial) { linksTrial(r, r.lattices(0, 0), r.pick(1, 2, 3, 12), r.pick(1, 4, 8, 20, 64), true) }}}
 
 func linksTrial(r *trial, list []Lattice, H, D int, backward bool) {
+	if last := len(list) - 1; backward && last >= 0 { // a state of one link has no gradient of its gates, which rounding never hits
+		list[last].End = max(list[last].End, list[last].Start+5)
+	}
 	rows, _ := extent(list)
 	rows += r.pick(0, 2)
 	n, groups := LinksSize(list), make([]int32, rows)
