@@ -34,7 +34,7 @@ struct blaslt *blaslt_open(const char *path, char *text, size_t room) {
 		{&lt->layout_set, "cublasLtMatrixLayoutSetAttribute"}, {&lt->preference_create, "cublasLtMatmulPreferenceCreate"},
 		{&lt->preference_destroy, "cublasLtMatmulPreferenceDestroy"},
 		{&lt->preference_set, "cublasLtMatmulPreferenceSetAttribute"}, {&lt->heuristic, "cublasLtMatmulAlgoGetHeuristic"},
-		{&lt->matmul, "cublasLtMatmul"},
+		{&lt->algo_check, "cublasLtMatmulAlgoCheck"}, {&lt->matmul, "cublasLtMatmul"},
 	};
 	for (size_t i = 0; lt && i < sizeof calls / sizeof *calls; i++) {
 		void *address = dlsym(library, calls[i].name);
@@ -141,7 +141,14 @@ static int choose(struct product *p, const product_shape *s) {
 	return 0;
 }
 
-int product_create(struct blaslt *lt, const product_shape *s, uint64_t bias, uint64_t auxiliary, const uint64_t *algo,
+// serves says whether the library can compute the product by the algorithm it has, within the workspace.
+static int serves(struct product *p) {
+	struct blaslt *lt = p->lt;
+	blaslt_heuristic result;
+	return !lt->algo_check(lt->handle, p->desc, p->a, p->b, p->d, p->d, &p->algo, &result) && result.workspace <= lt->workspace_bytes;
+}
+
+int product_create(struct blaslt *lt, const product_shape *s, uint64_t bias, uint64_t auxiliary, const uint64_t *algo, int check,
 	struct product **out) {
 	struct product *p = calloc(1, sizeof *p);
 	if (!p) return STATUS_ALLOC_FAILED;
@@ -151,11 +158,8 @@ int product_create(struct blaslt *lt, const product_shape *s, uint64_t bias, uin
 	p->has_bias = bias != 0;
 	p->has_auxiliary = auxiliary != 0;
 	int status = describe(p, s, bias, auxiliary);
-	if (!status && algo) {
-		memcpy(p->algo.opaque, algo, sizeof p->algo.opaque);
-	} else if (!status) {
-		status = choose(p, s);
-	}
+	if (!status && algo) memcpy(p->algo.opaque, algo, sizeof p->algo.opaque);
+	if (!status && (!algo || (check && !serves(p)))) status = choose(p, s);
 	if (status) {
 		product_destroy(p);
 		return status;

@@ -35,10 +35,13 @@ type Products struct {
 	lt     *C.struct_blaslt
 	path   string
 
-	mu    sync.Mutex
-	plans map[productKey]*product
-	fixed map[string][8]uint64 // algorithms taken over from an earlier run
+	mu         sync.Mutex
+	plans      map[productKey]*product
+	algorithms map[string][8]uint64 // by shape: chosen here, or taken over from an earlier run
 }
+
+// maxPlans bounds the prepared products: packed steps have another number of tokens nearly every time.
+const maxPlans = 4096
 
 // Epilogue is what a product does to its result before storing it. The numbers are cublasLtEpilogue_t. The GELU is its
 // tanh approximation.
@@ -178,7 +181,7 @@ func OpenProducts(d *Device) (*Products, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Products{device: d, lt: lt, path: path, plans: map[productKey]*product{}}
+	p := &Products{device: d, lt: lt, path: path, plans: map[productKey]*product{}, algorithms: map[string][8]uint64{}}
 	workspace, err := d.Alloc(workspaceBytes)
 	if err == nil {
 		err = d.queue.do(func() error {
@@ -208,15 +211,20 @@ func (p *Products) Close() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return first(err, p.device.queue.do(func() error {
-		for _, plan := range p.plans {
-			if plan.c != nil {
-				C.product_destroy(plan.c)
-			}
-		}
+		p.forget()
 		C.blaslt_close(p.lt)
-		p.plans = nil
 		return nil
 	}))
+}
+
+// forget destroys all prepared products, on the device's thread and behind all that was queued.
+func (p *Products) forget() {
+	for _, plan := range p.plans {
+		if plan.c != nil {
+			C.product_destroy(plan.c)
+		}
+	}
+	clear(p.plans)
 }
 
 // failure makes an Error of a status of cuBLASLt; nil for 0.
@@ -239,7 +247,8 @@ func (p *Products) failure(op string, status int) error {
 }
 
 // Matmul queues a product. An error means that nothing was queued: ErrUnsupported when the library has no algorithm.
-// The first product of a shape asks the heuristic, which takes host time only.
+// The first product of a shape prepares it, and the first of a size class (see class) asks the heuristic; both take host
+// time only.
 func (p *Products) Matmul(m Matmul) error {
 	key, err := m.key()
 	if err != nil {
@@ -336,20 +345,60 @@ func typeOf(float bool) C.int {
 	return 14
 }
 
-// prepare makes descriptors and chooses the algorithm. p.mu is held.
+// class rounds the number of rows (tokens: M, or K of a product with TransA) up, to a power of two or a multiple of 256. Packed
+// steps differ in it all the time; all products of a class share one algorithm, so that a run chooses few, and the same
+// ones in whatever order its shapes come.
+func (k productKey) class() productKey {
+	rows := &k.shape.n
+	if k.shape.transpose_b != 0 {
+		rows = &k.shape.k
+	}
+	const step = 256
+	if *rows > step {
+		*rows = (*rows + step - 1) / step * step
+	} else {
+		*rows = 1 << bits.Len64(uint64(*rows-1))
+	}
+	return k
+}
+
+// prepare makes descriptors and takes the algorithm of the shape's class. p.mu is held.
 func (p *Products) prepare(m Matmul, key productKey) (*product, error) {
 	plan := &product{owner: p, m: m}
-	var algo *C.uint64_t
-	if fixed, ok := p.fixed[key.text()]; ok {
-		algo = (*C.uint64_t)(unsafe.Pointer(&fixed))
-	}
 	const notSupported, invalidValue = 15, 7
-	err := p.device.queue.do(func() error {
-		status := C.product_create(p.lt, &key.shape, C.uint64_t(m.Bias), C.uint64_t(m.Aux), algo, &plan.c)
-		if status == notSupported || status == invalidValue {
-			return nil // c stays nil
+	create := func(key productKey, algo *[8]uint64, check bool) (c *C.struct_product, err error) { // nil: there is no algorithm
+		status := C.product_create(p.lt, &key.shape, C.uint64_t(m.Bias), C.uint64_t(m.Aux), (*C.uint64_t)(unsafe.Pointer(algo)), flag(check), &c)
+		if status != notSupported && status != invalidValue {
+			err = p.failure("preparing "+m.String(), int(status))
 		}
-		return p.failure("preparing "+m.String(), int(status))
+		return c, err
+	}
+	err := p.device.queue.do(func() (err error) {
+		if len(p.plans) >= maxPlans {
+			p.forget()
+		}
+		if own, ok := p.algorithms[key.text()]; ok {
+			plan.c, err = create(key, &own, false)
+			return err
+		}
+		class := key.class()
+		shared, ok := p.algorithms[class.text()]
+		if !ok {
+			c, err := create(class, nil, false)
+			if err != nil || c == nil {
+				return err
+			}
+			shared = *(*[8]uint64)(unsafe.Pointer(&c.algo))
+			C.product_destroy(c)
+			p.algorithms[class.text()] = shared
+		}
+		if plan.c, err = create(key, &shared, true); err != nil || plan.c == nil {
+			return err
+		}
+		if used := *(*[8]uint64)(unsafe.Pointer(&plan.c.algo)); used != shared { // the class's does not serve this shape
+			p.algorithms[key.text()] = used
+		}
+		return nil
 	})
 	return plan, err
 }
@@ -369,15 +418,13 @@ type Choice struct {
 	Algo  [8]uint64 `json:"algo"`
 }
 
-// Choices are the algorithms in use, by shape.
+// Choices are the algorithms chosen or adopted so far, by shape.
 func (p *Products) Choices() []Choice {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var list []Choice
-	for key, plan := range p.plans {
-		if plan.c != nil {
-			list = append(list, Choice{key.text(), *(*[8]uint64)(unsafe.Pointer(&plan.c.algo))})
-		}
+	for shape, algo := range p.algorithms {
+		list = append(list, Choice{shape, algo})
 	}
 	slices.SortFunc(list, func(a, b Choice) int { return cmp.Compare(a.Shape, b.Shape) })
 	return list
@@ -387,8 +434,7 @@ func (p *Products) Choices() []Choice {
 func (p *Products) Adopt(list []Choice) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.fixed = map[string][8]uint64{}
 	for _, c := range list {
-		p.fixed[c.Shape] = c.Algo
+		p.algorithms[c.Shape] = c.Algo
 	}
 }

@@ -41,6 +41,7 @@ struct blaslt {
 	int (*preference_set)(void *, int attribute, const void *, size_t);
 	int (*heuristic)(void *handle, void *desc, void *a, void *b, void *c, void *d, void *preference, int wanted,
 		blaslt_heuristic *, int *found);
+	int (*algo_check)(void *handle, void *desc, void *a, void *b, void *c, void *d, const blaslt_algo *, blaslt_heuristic *);
 	int (*matmul)(void *handle, void *desc, const void *alpha, const void *a, void *a_layout, const void *b, void *b_layout,
 		const void *beta, const void *c, void *c_layout, void *d, void *d_layout, const blaslt_algo *, void *workspace,
 		size_t workspace_bytes, CUstream);
@@ -78,9 +79,10 @@ void blaslt_close(struct blaslt *);
 size_t blaslt_version(struct blaslt *);
 const char *blaslt_status(struct blaslt *, int status);
 
-// product_create prepares a product: a fixed algorithm where one is given, else the heuristic's first choice. bias is an
-// address of the alignment that later ones have.
-int product_create(struct blaslt *, const product_shape *, uint64_t bias, uint64_t auxiliary, const uint64_t *algo, struct product **);
+// product_create prepares a product: the algorithm where one is given, else, or where check is set and the library finds that
+// it does not serve this shape, the heuristic's first choice. bias is an address of the alignment that later ones have.
+int product_create(struct blaslt *, const product_shape *, uint64_t bias, uint64_t auxiliary, const uint64_t *algo, int check,
+	struct product **);
 void product_destroy(struct product *);
 int product_issue(struct product *, uint64_t a, uint64_t b, uint64_t d, uint64_t bias, uint64_t auxiliary, CUstream);
 

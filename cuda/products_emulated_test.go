@@ -247,6 +247,32 @@ func TestEmulatedProductsKeepTheirAlgorithms(t *testing.T) {
 	}
 }
 
+// Products that differ in their number of rows only share an algorithm, but where it does not serve, and prepared ones are bounded.
+func TestEmulatedProductsShareAlgorithms(t *testing.T) {
+	b := products(t)
+	x, y := b.random(1024*8, false), b.random(64, false)
+	for rows := 257; rows <= 300; rows++ {
+		ok(t, b.p.Matmul(Matmul{M: rows, N: 8, K: 8, A: x.at, B: y.at, D: x.at}))
+		ok(t, b.p.Matmul(Matmul{M: 8, N: 8, K: rows, TransA: true, A: x.at, B: x.at, D: y.at}))
+	}
+	if list := b.p.Choices(); len(list) != 2 {
+		t.Fatalf("%+v", list)
+	}
+	ok(t, b.p.Matmul(Matmul{M: 8, N: 8, K: 999, TransA: true, A: x.at, B: x.at, D: y.at}))
+	ok(t, b.p.Matmul(Matmul{M: 8, N: 8, K: 998, TransA: true, A: x.at, B: x.at, D: y.at}))
+	if list := b.p.Choices(); len(list) != 4 { // that of the class of 1024 rows, and of 999 its own
+		t.Fatalf("%+v", list)
+	}
+	for n := 0; len(b.p.plans) > n; {
+		n = len(b.p.plans)
+		ok(t, b.p.Matmul(Matmul{M: 8, N: 8, K: 8, Scale: 1 + float32(n), A: y.at, B: y.at, D: y.at}))
+	}
+	if len(b.p.plans) != 1 {
+		t.Errorf("%d prepared products behind the bound", len(b.p.plans))
+	}
+	ok(t, b.d.Sync())
+}
+
 func TestEmulatedProductsAreFound(t *testing.T) {
 	file := blaslt(t)
 	if path, version, err := FindProducts(); path != file || version != 129901 || err != nil {
