@@ -111,7 +111,11 @@ func (c opCheck) lattices(list []Lattice, mode AlignmentMode, rows, targets int)
 		}
 		end = l.End
 	}
-	if n := max(MatchSize(list, mode), LinksSize(list)); n > math.MaxInt32 {
+	n := max(MatchSize(list, mode), LinksSize(list))
+	if mode == CTC { // whose programs have a label between any two targets
+		n = 2 * MatchSize(list, mode)
+	}
+	if n > math.MaxInt32 {
 		c.fail("the lattices' matrices have %d elements, want at most %d", n, math.MaxInt32)
 	}
 }
@@ -145,21 +149,21 @@ func (a *Alignment) check() {
 		targets = a.Targets.Len()
 	}
 	c.lattices(a.Lattices, a.Mode, math.MaxInt32, targets)
-	n, match, links := len(a.Lattices), MatchSize(a.Lattices, a.Mode), LinksSize(a.Lattices)
+	n, match := len(a.Lattices), MatchSize(a.Lattices, a.Mode)
 	c.activation("Match", a.Match, match)
 	optional(c.activation, "LogP", a.LogP, n)
 	optional(c.activation, "Loss", a.Loss, n)
 	optional(c.activation, "Lost", a.Lost, n)
 	optional(c.activation, "Weights", a.Weights, n)
 	if a.Mode == DAG {
-		c.activation("LogE", a.LogE, links)
+		c.activation("LogE", a.LogE, LinksSize(a.Lattices))
 	}
 	if !a.Grad {
 		return
 	}
 	c.activation("DMatch", a.DMatch, match)
 	if a.Mode == DAG {
-		c.activation("DLogE", a.DLogE, links)
+		c.activation("DLogE", a.DLogE, LinksSize(a.Lattices))
 	}
 	if math.IsNaN(a.GradScale) || math.IsInf(a.GradScale, 0) {
 		c.fail("GradScale = %g", a.GradScale)

@@ -17,14 +17,18 @@ type latticeTable struct {
 // lattices uploads the list, for rows rows.
 func (g *gpu) lattices(list []Lattice, mode AlignmentMode, rows int) (t latticeTable) {
 	data := stage[int32](g, rows+latticeInts*len(list))[:rows]
-	copy(data, rowOwners(list, rows))
-	match, links := matrixOffsets(list, mode)
+	for r := range data {
+		data[r] = -1
+	}
+	match, links := 0, 0
 	for b, l := range list {
-		data = append(data, l.Start, int32(l.states()), l.First, int32(l.targets()), int32(l.emitted(mode)), int32(match[b]), int32(links[b]),
-			int32(t.targets), int32(t.labels))
-		t.targets += l.targets()
-		t.labels += l.states() * (2*l.targets() + 1)
-		t.widest, t.most = max(t.widest, l.states()), max(t.most, l.emitted(mode))
+		for r := l.Start; r < l.End; r++ {
+			data[r] = int32(b)
+		}
+		S, M, E := l.states(), l.targets(), l.emitted(mode)
+		data = append(data, l.Start, int32(S), l.First, int32(M), int32(E), int32(match), int32(links), int32(t.targets), int32(t.labels))
+		match, links, t.targets, t.labels = match+E*S, links+S*S, t.targets+M, t.labels+S*(2*M+1)
+		t.widest, t.most = max(t.widest, S), max(t.most, E)
 	}
 	t.owners = g.list(data)
 	t.table = t.owners + cuda.Address(4*rows)

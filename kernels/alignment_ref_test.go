@@ -41,17 +41,6 @@ func extent(list []Lattice) (rows, targets int) {
 	return rows, targets
 }
 
-// touched returns the matches' magnitude scale for elements of rows that some lattice has.
-func touched(list []Lattice, R int, scale float64) []float64 {
-	m := make([]float64, R)
-	for r, o := range rowOwners(list, R) {
-		if o >= 0 {
-			m[r] = scale
-		}
-	}
-	return m
-}
-
 func (r *trial) emissions() (list []Lattice, mode AlignmentMode, R, V int, z []float64, targets []int32) {
 	list, mode = r.lattices(8, 0), AlignmentMode(1+r.k%2)
 	rows, n := extent(list)
@@ -123,7 +112,7 @@ func alignmentTrial(r *trial, list []Lattice) {
 			match[i] = math.Inf(-1)
 		}
 	}
-	at, terms := 0, 1.0
+	at := 0
 	for _, l := range list {
 		S := l.states()
 		for i := range S * S {
@@ -132,7 +121,6 @@ func alignmentTrial(r *trial, list []Lattice) {
 			}
 		}
 		at += S * S
-		terms = max(terms, float64(max(S, l.targets())))
 	}
 	a.Match, a.Targets = r.inMaster(match), integers(r.b, targets)
 	if a.Mode == DAG {
@@ -149,7 +137,7 @@ func alignmentTrial(r *trial, list []Lattice) {
 		}
 	}
 	r.b.Alignment(a)
-	scale := 4 * far * 4 * 2 // of what is added up a target; weights and links are up to 4
+	scale := 4 * far // the largest number of an exponent; weights are up to 4
 	r.out("logp", a.LogP, len(list), near, nil)
 	r.out("loss", a.Loss, len(list), zerosExact, nil)
 	r.out("lost", a.Lost, len(list), exact, nil)

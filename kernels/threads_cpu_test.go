@@ -99,6 +99,8 @@ func everyOp(c *cpu) []string {
 		Grad: true, GradScale: 0.5})
 	d.note("cross-entropy", logits, loss)
 
+	noteAlignment(c, d)
+
 	total := c.Alloc(F64, 2)
 	c.Dropout(y, x, n, C, drop)
 	c.Add(y, x)
