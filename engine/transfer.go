@@ -73,13 +73,13 @@ func Import(fs vfs.FS, folder, out string, seed uint64) (*Imported, error) {
 
 // objectiveOf is what a model of that kind is trained for.
 func objectiveOf(im *hf.Import) string {
-	for _, h := range im.Model.Classifiers {
-		if h.Kind == "token" {
-			return "tag"
-		}
+	heads := im.Model.Classifiers
+	switch {
+	case len(heads) > 0 && heads[0].Kind == "token":
+		return "tag"
+	case len(heads) > 0:
 		return "classify"
-	}
-	if im.Causal {
+	case im.Causal:
 		return "clm"
 	}
 	return "mlm"
