@@ -128,7 +128,7 @@ func (p *precompiled) normalize(dst []byte, align []int32, src []byte) ([]byte, 
 			i = run
 			continue
 		}
-		length, first := p.classes.cluster(src[i:])
+		length := p.classes.cluster(src[i:])
 		if length < longestLookup {
 			if replacement, ok := p.find(src[i : i+length]); ok {
 				a.replace(replacement, utf8.RuneCount(src[i:i+length]))
@@ -136,13 +136,14 @@ func (p *precompiled) normalize(dst []byte, align []int32, src []byte) ([]byte, 
 				continue
 			}
 		}
-		for end, n := i+length, first; i < end; i += n {
-			_, n = utf8.DecodeRune(src[i:end])
+		for end := i + length; i < end; {
+			_, n := utf8.DecodeRune(src[i:end])
 			if replacement, ok := p.find(src[i : i+n]); ok {
 				a.replace(replacement, 1)
 			} else {
 				a.push(src[i:i+n], 0)
 			}
+			i += n
 		}
 	}
 	a.flush()

@@ -89,12 +89,12 @@ var graphemes = sync.OnceValue(func() *graphemeTable {
 	return t
 })
 
-// cluster returns the length in bytes of the extended grapheme cluster that text begins with, and the length of its
-// first character. An invalid byte is a cluster of its own, unless marks follow. text must not be empty.
-func (t *graphemeTable) cluster(text []byte) (length, first int) {
+// cluster returns the length in bytes of the extended grapheme cluster that text begins with. An invalid byte is a cluster
+// of its own, unless marks follow. text must not be empty.
+func (t *graphemeTable) cluster(text []byte) (length int) {
 	r, n := utf8.DecodeRune(text)
 	before := t.class(r)
-	first, length = n, n
+	length = n
 	regionals := 0                             // regional indicators before this place, in a row
 	pictograph := before == graphemePictograph // Extended_Pictographic Extend* was seen before a ZWJ
 	joined := false                            // and the ZWJ is the last character
@@ -130,7 +130,7 @@ func (t *graphemeTable) cluster(text []byte) (length, first int) {
 		}
 		before = after
 	}
-	return length, first
+	return length
 }
 
 // joins applies the rules GB3 to GB999 between two neighbours.

@@ -81,8 +81,8 @@ func TestGraphemeClusters(t *testing.T) {
 		var got []string
 		text := []byte(strings.ReplaceAll(s, "|", ""))
 		for len(text) > 0 {
-			n, first := graphemes().cluster(text)
-			if _, want := utf8.DecodeRune(text); first != want || n < first {
+			n := graphemes().cluster(text)
+			if _, first := utf8.DecodeRune(text); n < first {
 				t.Fatalf("%+q: a cluster of %d bytes, its first character has %d", text, n, first)
 			}
 			got = append(got, string(text[:n]))

@@ -28,7 +28,6 @@ type cutter struct {
 	spare   []piece
 	buffers [2]view
 	ends    []int32
-	aligned []int32
 }
 
 // source returns the offset in the source of the character that byte i comes from.
