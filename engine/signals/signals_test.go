@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"runtime"
 	"syscall"
 	"testing"
@@ -43,6 +44,8 @@ func send(t *testing.T, s syscall.Signal) {
 func TestStopSignals(t *testing.T) {
 	for s, name := range map[syscall.Signal]string{syscall.SIGTERM: "SIGTERM", syscall.SIGINT: "SIGINT"} {
 		w := Watch(context.Background())
+		arrived := make(chan os.Signal, 3)
+		signal.Notify(arrived, syscall.SIGTERM, syscall.SIGINT)
 		if w.Stopping() || w.Reason() != "" {
 			t.Fatal("stops before it was asked")
 		}
@@ -50,6 +53,10 @@ func TestStopSignals(t *testing.T) {
 		<-w.Stopped()
 		send(t, syscall.SIGTERM) // a second one harms nothing
 		send(t, syscall.SIGINT)
+		for range 3 { // one that came later would meet another test, or its default action
+			<-arrived
+		}
+		signal.Stop(arrived)
 		w.Stop()
 		if !w.Stopping() || w.Reason() != name {
 			t.Errorf("after %s: stopping %t, reason %q", name, w.Stopping(), w.Reason())
