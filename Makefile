@@ -38,7 +38,8 @@ vet: ## gofmt and go vet
 	$(GO) vet ./...
 
 race: ## run the tests of what is concurrent with the race detector
-	CGO_ENABLED=1 $(GO) test -race -count=1 -short ./kernels ./engine ./engine/model ./engine/checkpoint ./engine/shard ./engine/text ./engine/signals ./engine/report ./engine/sweep ./cmd/palimpsest
+	CGO_ENABLED=1 $(GO) test -race -count=1 -short -skip 'TestCompliance/^ref' ./kernels
+	CGO_ENABLED=1 $(GO) test -race -count=1 -short ./engine ./engine/model ./engine/checkpoint ./engine/shard ./engine/text ./engine/signals ./engine/report ./engine/sweep ./cmd/palimpsest
 
 bench: build ## measure this machine into bench/results
 	@bash bench/cpu.sh
