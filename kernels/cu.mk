@@ -83,8 +83,9 @@ test-kernels: $(EMU_TEST) $(EMU_OUT)/record ## the kernels' emulation by itself;
 			cat $(EMU_OUT)/plant.txt; exit 1; \
 		fi; done
 
-EMULATED ?= ./cuda/... ./kernels/... ./engine/... ./cmd/...
-emu_go = CGO_ENABLED=1 CGO_CFLAGS="-O2 -g -I$(CURDIR)/cuda/abi" PALIMPSEST_LIBCUDA=$(CURDIR)/$(1) \
+EMULATED ?= ./cuda/... ./kernels/... ./engine/... ./bench ./cmd/...
+# Each allocation is one of the driver's, so that it sees what runs over an end.
+emu_go = CGO_ENABLED=1 CGO_CFLAGS="-O2 -g -I$(CURDIR)/cuda/abi" PALIMPSEST_LIBCUDA=$(CURDIR)/$(1) PALIMPSEST_CUDA_SEPARATE=1 \
 	$(GO) test -count=1 -tags cuda,emulated -run Emulated
 
 ifneq ($(findstring thread,$(EMU_SAN)),)
