@@ -4,13 +4,16 @@ GPU_PACK := bin/gpu
 GPU_PACKAGES := cuda kernels engine
 gpu_go = CGO_ENABLED=1 GOFLAGS= CGO_CFLAGS="-O2 -g -I$(CURDIR)/cuda/abi" $(GO)
 
+# The benchmark is among the tests of kernels/cu.mk.
+EMULATED += ./bench
+
 .PHONY: gpu-pack gpu-check
 
 gpu-pack: ## build what gpu-check needs into bin/gpu (compressed), to be carried to a machine with a GPU
 	@rm -rf $(GPU_PACK) && mkdir -p $(GPU_PACK)/text
 	@$(gpu_go) build -tags cuda -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $(GPU_PACK)/palimpsest ./cmd/palimpsest
 	@for p in $(GPU_PACKAGES); do \
-		grep -qs '^func Test[A-Za-z0-9]*Device(' $$p/*_test.go || { echo "$$p has no device test"; continue; }; \
+		grep -L '^//go:build.*emulated' $$p/*_test.go | xargs grep -q '^func Test[A-Za-z0-9]*Device(' || { echo "$$p has no device test"; continue; }; \
 		mkdir -p $(GPU_PACK)/$$p && \
 		$(gpu_go) test -c -tags cuda -trimpath -ldflags '-s -w' -o $(GPU_PACK)/$$p/$$p.test ./$$p && \
 		if [ -d $$p/testdata ]; then cp -r $$p/testdata $(GPU_PACK)/$$p/; fi || exit 1; \

@@ -3,7 +3,7 @@
 #
 #   make gpu-check             on a machine with Go, a C compiler and a GPU: builds bin/gpu, then runs this
 #
-#   make gpu-pack              elsewhere: builds bin/gpu (30 MiB); carry it with bench/gpu_check.sh and
+#   make gpu-pack              elsewhere: builds bin/gpu (20 MiB); carry it with bench/gpu_check.sh and
 #   bash bench/gpu_check.sh    bench/baselines to the machine with the GPU, at the same places, and run this there
 #
 #   GPU_CHECK_EMULATED=1 make gpu-check     the same flow over the emulated driver, in tiny sizes: a test of this script
@@ -14,7 +14,7 @@
 # training steps. Each has a time limit; when one fails the others go on, and the exit code is 1. Exit code 5: no device.
 #
 # Results: bench/results/DEVICE/DATE-COMMIT.json and .md (and .log, of a failure), under $OUT instead of bench/results where
-# that variable is set.
+# that variable is set; of the emulation in bin/gpu-emulated.
 #   PALIMPSEST_PYTHON    the Python that has torch (python3)
 #   GPU_CHECK_SECONDS    for everything (520)
 set -uo pipefail
@@ -138,7 +138,9 @@ lines() { printf '['; paste -sd, "$1" | tr -d '\n'; printf ']'; }
 number() { sed -n "s/.*\"$1\":\([0-9.e+-]*\).*/\1/p" "$2" 2>/dev/null | head -n 1; }
 
 slug=$(printf '%s' "$DEVICE" | tr 'A-Z' 'a-z' | sed 's/[^a-z0-9]\{1,\}/-/g; s/^-//; s/-$//')
-into=${OUT:-bench/results}/$slug
+into=bench/results
+if [ "$EMULATED" = 1 ]; then into=bin/gpu-emulated; fi
+into=${OUT:-$into}/$slug
 commit=$(cat "$PACK/commit")
 stem=$into/$(date -u +%F)-$commit
 mkdir -p "$into" || exit 6

@@ -227,7 +227,7 @@ func newTiming(b kernels.Backend, o KernelOptions, r KernelReport, list []kernel
 		if one > largestSet {
 			continue
 		}
-		sets := max(1, min(mostSets, rotate/one, 1+2*r.CacheBytes/one))
+		sets := max(1, min(mostSets, rotate/one, 1+2*r.CacheBytes/touched(k, b.Info(), one)))
 		for dtype := range n {
 			n[dtype] *= sets
 		}
@@ -239,6 +239,9 @@ func newTiming(b kernels.Backend, o KernelOptions, r KernelReport, list []kernel
 	}
 	return t
 }
+
+// touched is how many of a set's bytes a call reads or writes at all: a gather leaves most of them alone.
+func touched(k kernel, info kernels.Info, held int) int { return min(held, int(k.bytes(sizesOf(info)))) }
 
 // measure checks and times one kernel: a linear layer by the library and by built-in products where there are both.
 func (t *timing) measure(k kernel) ([]KernelResult, error) {
@@ -316,7 +319,7 @@ func (t *timing) time(k kernel, r *KernelResult) error {
 		outs, keeps = append(outs, m.outs...), append(keeps, m.keeps...)
 	}
 	r.SetBytes = bytesOf(need(k, t.b.Info()))
-	r.Cached = r.Sets*r.SetBytes <= t.report.CacheBytes
+	r.Cached = r.Sets*touched(k, t.b.Info(), r.SetBytes) <= t.report.CacheBytes
 	prepare := func() {
 		for _, k := range keeps {
 			t.b.Copy(k.buf, k.pristine)
