@@ -241,7 +241,9 @@ func newTiming(b kernels.Backend, o KernelOptions, r KernelReport, list []kernel
 }
 
 // touched is how many of a set's bytes a call reads or writes at all: a gather leaves most of them alone.
-func touched(k kernel, info kernels.Info, held int) int { return min(held, int(k.bytes(sizesOf(info)))) }
+func touched(k kernel, info kernels.Info, held int) int {
+	return min(held, int(k.bytes(sizesOf(info))))
+}
 
 // measure checks and times one kernel: a linear layer by the library and by built-in products where there are both.
 func (t *timing) measure(k kernel) ([]KernelResult, error) {
