@@ -4,9 +4,6 @@ GPU_PACK := bin/gpu
 GPU_PACKAGES := cuda kernels engine
 gpu_go = CGO_ENABLED=1 GOFLAGS= CGO_CFLAGS="-O2 -g -I$(CURDIR)/cuda/abi" $(GO)
 
-# The benchmark is among the tests of kernels/cu.mk.
-EMULATED += ./bench
-
 .PHONY: gpu-pack gpu-check
 
 gpu-pack: ## build what gpu-check needs into bin/gpu (compressed), to be carried to a machine with a GPU

@@ -50,7 +50,8 @@ type KernelReport struct {
 	CacheBytes int            `json:"cache_bytes"`              // of the last level: what rotating buffers have to exceed
 	Scale      string         `json:"scale"`
 	Rules      []string       `json:"rules"`
-	Peaks      Peaks          `json:"peaks"`
+	Peaks      Peaks          `json:"peaks"`       // measured first: what shares are of
+	After      Peaks          `json:"peaks_after"` // measured again at the end: how steady the device was
 	Results    []KernelResult `json:"results"`
 }
 
@@ -125,6 +126,9 @@ func Kernels(o KernelOptions) (r KernelReport, err error) {
 		}
 	}
 	_, _, r.Finished = deviceOf(b)
+	if r.After, err = measurePeaks(b, scales[scaleName], o.samples()); err != nil {
+		return r, fault.Device.Wrap(err)
+	}
 	return r, nil
 }
 

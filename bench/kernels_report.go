@@ -92,6 +92,9 @@ func (r KernelReport) head() (lines []string) {
 	p := r.Peaks
 	add("peaks: copy %s, addition %s; product %s (%s); last-level cache %.0f MiB", perSecond(p.Copy, "B/s"), perSecond(p.Add, "B/s"),
 		perSecond(p.Product, "FLOP/s"), p.ProductShape, float64(r.CacheBytes)/(1<<20))
+	if a := r.After; a.Product > 0 {
+		add("the same at the end: copy %s, addition %s; product %s", perSecond(a.Copy, "B/s"), perSecond(a.Add, "B/s"), perSecond(a.Product, "FLOP/s"))
+	}
 	if d := p.Datasheet; d != nil {
 		add("datasheet of %s (dense bfloat16): %s, %s: the product reaches %s, memory %s of it", d.Device, perSecond(d.Product, "FLOP/s"),
 			perSecond(d.Memory, "B/s"), percent(p.Product/d.Product), percent(p.Memory/d.Memory))
