@@ -47,8 +47,8 @@ bench: build ## measure this machine into bench/results
 bench-compare: build ## measure training beside PyTorch (PALIMPSEST_PYTHON)
 	@bash bench/compare.sh
 
-clean: ## remove what make built: ./palimpsest, ./demo and the emulation in ./bin
-	rm -rf palimpsest demo bin/emu* bin/libcuda-emu*
+clean: ## remove what make built: ./palimpsest, ./demo and the emulation and GPU pack in ./bin
+	rm -rf palimpsest demo bin/gpu* bin/emu* bin/libcuda-emu*
 
 include kernels/cu.mk
 include bench/gpu.mk
