@@ -5,6 +5,7 @@ package objectives
 
 import (
 	"fmt"
+	"math"
 	"slices"
 
 	"palimpsest/kernels"
@@ -58,9 +59,11 @@ const HeadLM = "lm"
 // Kind is what a term asks of its rows.
 type Kind uint8
 
-// CrossEntropy is the row-weighted cross-entropy of kernels.CrossEntropy.
+// The kinds: the row-weighted cross-entropy of kernels.CrossEntropy, and the pull to a frozen reference of kernels.ReferenceKL, where
+// the sign of a row's weight says whether its target is unwanted and the size is the row's factor.
 const (
 	CrossEntropy Kind = iota + 1
+	ReferenceKL
 )
 
 // Term is one loss over some rows of the plan: sum over rows of Weights[r]*loss_r, divided by Den.
@@ -73,7 +76,14 @@ type Term struct {
 	Offsets []int32   // rows of segment s are Rows[Offsets[s]:Offsets[s+1]]
 	Targets []int32   // [len(Rows)]
 	Weights []float32 // [len(Rows)]; nil: all 1
-	Counted float64   // what the denominator counts; 0: the sum of Weights
+	Counted float64   // what the denominator counts; 0: the sum of the sizes of Weights
+	Sum     bool      // the loss is a sum: Den is 1
+	Pulls   Pulls     // of terms of kind ReferenceKL
+	// Unwanted says that the model is to give its targets no probability: their likelihood is reported apart.
+	Unwanted bool
+	// NeedsReference asks for the frozen reference: its logits under ReferenceKL; under CrossEntropy with a Reweigh rule its
+	// losses of the rows, which are subtracted before rows are compared.
+	NeedsReference bool
 	// Of terms whose Options.Reweigh is on, which have no Weights:
 	RowClasses []uint8   // [len(Rows)] 0, 1 or not counted, for rules by class; otherwise nil
 	Reference  []float32 // [len(Rows)] losses that are subtracted before rows are compared; may be nil
@@ -89,7 +99,7 @@ type Plan struct {
 	Pos            []int32 // [N,2] positions on two axes; ordinary models use the first
 	Segments       []kernels.Segment
 	Terms          []Term
-	NeedsReference bool    // a frozen reference model must run over the same plan
+	NeedsReference bool    // a frozen reference model must run over the same plan: SetDenominators
 	Progress       float64 // part of the run before this update, 0 to 1, for schedules of masking; kept by Reset
 	Batch          int64   // number of the micro-batch in the whole run, for what takes turns; kept by Reset
 	Batches        int     // micro-batches of an update, 0 outside of training; kept by Reset
@@ -160,10 +170,12 @@ func (p *Plan) close() {
 
 // SetDenominators gives every term of an update's plans the count that its loss is divided by: the sum of the row weights of all terms
 // of that name over all micro-batches (under a Reweigh rule the number of groups, see Weight). A term without any weight gets
-// 1, so that it adds nothing.
+// 1, so that it adds nothing, and so does one that is a sum. It also says which plans need the reference: those with rows of a
+// term that does.
 func SetDenominators(plans []*Plan) {
 	total := map[string]float64{}
 	for _, p := range plans {
+		p.NeedsReference = slices.ContainsFunc(p.Terms, func(t Term) bool { return t.NeedsReference && len(t.Rows) > 0 })
 		for i := range p.Terms {
 			total[p.Terms[i].Name] += p.Terms[i].Weight()
 		}
@@ -171,7 +183,7 @@ func SetDenominators(plans []*Plan) {
 	for _, p := range plans {
 		for i := range p.Terms {
 			t := &p.Terms[i]
-			if t.Den = total[t.Name]; t.Den == 0 {
+			if t.Den = total[t.Name]; t.Den == 0 || t.Sum {
 				t.Den = 1
 			}
 		}
@@ -200,8 +212,8 @@ func (t *Term) counted() (n float64) {
 	return n
 }
 
-// Weight is what the term counts in its denominator: Counted, else the sum of the row weights, or under a Reweigh rule the number of
-// groups with a row that counts, as each group's weights make one loss.
+// Weight is what the term counts in its denominator: Counted, else the sum of the sizes of the row weights, or under a Reweigh rule
+// the number of groups with a row that counts, as each group's weights make one loss.
 func (t *Term) Weight() float64 {
 	if t.Options.Reweigh.On() {
 		return t.counted()
@@ -214,7 +226,7 @@ func (t *Term) Weight() float64 {
 	}
 	sum := 0.0
 	for _, w := range t.Weights {
-		sum += float64(w)
+		sum += math.Abs(float64(w))
 	}
 	return sum
 }
@@ -260,7 +272,12 @@ func (p *Plan) Check(vocab, context int) error {
 				return fmt.Errorf("plan: term %s has the classes of %d of %d rows; hint: loss.reweigh.rule: %s needs the data set's class plane", t.Name, len(t.RowClasses), len(t.Rows), rule.Rule)
 			case len(t.Reference) != 0 && len(t.Reference) != len(t.Rows):
 				return fmt.Errorf("plan: term %s has reference losses of %d of %d rows", t.Name, len(t.Reference), len(t.Rows))
+			case len(t.Reference) != 0 && t.NeedsReference:
+				return fmt.Errorf("plan: term %s has reference losses of its own and asks for those of the reference model", t.Name)
 			}
+		}
+		if err := t.checkReference(); err != nil {
+			return err
 		}
 		classes, hint := vocab, ""
 		if t.Classes > 0 {
