@@ -1,6 +1,8 @@
 package model
 
 import (
+	"slices"
+
 	"palimpsest/kernels"
 	"palimpsest/objectives"
 )
@@ -12,6 +14,8 @@ type Capacity struct {
 	// Recompute makes blocks keep their input only; the backward pass computes the rest of a block again, to the same bits
 	// (Chen and others, arXiv 1604.06174). It costs a forward pass of the blocks, without the last of them.
 	Recompute bool
+
+	chunk int // rows of the heads' chunks; 0: by size
 }
 
 // Step says how one micro-batch is run.
@@ -48,7 +52,8 @@ type blockActivations struct {
 	attnOut, midNorm  kernels.Buf // normformer: [N,C] input of the norm behind attention, [N,F] output of that in the MLP
 	mean3, rstd3      kernels.Buf
 	mean4, rstd4      kernels.Buf
-	distances         kernels.Buf // relative: [P,(H+K)D] the table as queries and keys
+	distances         kernels.Buf    // relative: [P,(H+K)D] the table as queries and keys
+	low               [4]kernels.Buf // of layers with adapters, in the order of AdapterTargets: [N,r] s x A^T
 }
 
 // Activations are the buffers of one step of a model on one backend, apart from its weights. Forward, Loss and Backward
@@ -67,6 +72,8 @@ type Activations struct {
 	narrow  []kernels.Segment // the plan's segments as local layers see them
 	shifted []int32           // positions behind the table's offset
 	rel     relativeActivations
+	adapter adapterActivations
+	frozen  *reference // nil: there is none
 
 	ids, pos kernels.Buf // int32 [N], [N,2]
 	embed    kernels.Buf // [N,C]
@@ -101,12 +108,16 @@ func NewActivations(b kernels.Backend, c Config, capacity Capacity, train bool) 
 	if c.relative() {
 		a.rel.upload(b, c)
 	}
+	if c.Adapter.On() {
+		a.adapter.upload(b, c)
+	}
 	return a
 }
 
-// MemoryBytes returns what a training step needs: parameters, gradients and two moments, and all activations.
+// MemoryBytes returns what a training step needs: parameters, those that are trained with gradients and two moments, and all
+// activations.
 func MemoryBytes(c Config, capacity Capacity, compute, master kernels.DType) (weights, activations int64) {
-	perParam := 4 * master.Size() // master, gradient, two moments
+	perParam := master.Size()
 	if compute != master {
 		perParam += compute.Size()
 	}
@@ -115,7 +126,7 @@ func MemoryBytes(c Config, capacity Capacity, compute, master kernels.DType) (we
 		activations += int64(t.Size()) * int64(n)
 		return kernels.Buf{}
 	})
-	return NumParams(c) * int64(perParam), activations
+	return NumParams(c)*int64(perParam) + NumTrained(c)*int64(3*master.Size()), activations
 }
 
 func (a *Activations) allocate(c Config, capacity Capacity, train bool, compute, master kernels.DType, alloc func(kernels.DType, int) kernels.Buf) {
@@ -131,10 +142,7 @@ func (a *Activations) allocate(c Config, capacity Capacity, train bool, compute,
 	if c.preNorm() {
 		a.last, a.final, a.fm, a.fr = row(C), row(C), stat(), stat()
 	}
-	up := c.FF
-	if c.gated() {
-		up = 2 * c.FF
-	}
+	up := c.upWidth()
 	layers := c.Layers
 	if !train { // nothing is kept from block to block: all of them share one set, but post-norm alternates two
 		layers = min(layers, 2)
@@ -161,10 +169,18 @@ func (a *Activations) allocate(c Config, capacity Capacity, train bool, compute,
 		if c.relative() {
 			l.distances = alloc(compute, c.relativeRows()*c.relativeWidth())
 		}
+		for slot, target := range AdapterTargets {
+			if c.Adapter.On() && slices.Contains(c.Adapter.Targets, target) {
+				l.low[slot] = row(c.Adapter.Rank)
+			}
+		}
 		a.blocks = append(a.blocks, l)
 	}
 	if c.relative() {
 		a.rel.allocate(c, train, compute, master, alloc)
+	}
+	if c.Adapter.On() {
+		a.adapter.allocate(c, capacity, train, compute, master, alloc)
 	}
 	a.head.allocate(c, capacity, train, compute, master, alloc)
 	a.scalars = alloc(kernels.F64, scalarCount)

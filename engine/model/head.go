@@ -24,6 +24,7 @@ type headActivations struct {
 	mean, rstd     kernels.Buf
 	logits         kernels.Buf // [chunk,V]
 	nll, loss, hit kernels.Buf // [chunk]
+	kl             kernels.Buf // [chunk]
 	dnorm          kernels.Buf // [chunk,C]
 }
 
@@ -38,11 +39,13 @@ func (c Config) widestHead() (classes int, transform bool) {
 
 func (h *headActivations) allocate(c Config, capacity Capacity, train bool, compute, master kernels.DType, alloc func(kernels.DType, int) kernels.Buf) {
 	classes, transform := c.widestHead()
-	h.chunk = chunkRows(classes, max(1, capacity.Rows))
+	if h.chunk = capacity.chunk; h.chunk == 0 {
+		h.chunk = chunkRows(classes, max(1, capacity.Rows))
+	}
 	row := func(width int) kernels.Buf { return alloc(compute, h.chunk*width) }
 	stat := func() kernels.Buf { return alloc(master, h.chunk) }
 	h.h, h.logits = row(c.Width), row(classes)
-	h.nll, h.loss, h.hit = stat(), stat(), stat()
+	h.nll, h.loss, h.hit, h.kl = stat(), stat(), stat(), stat()
 	if transform {
 		h.pre, h.act, h.norm, h.mean, h.rstd = row(c.Width), row(c.Width), row(c.Width), stat(), stat()
 	}
@@ -79,7 +82,7 @@ func (a *Activations) backwardHead(w *Weights, index int, in kernels.Buf, n int,
 	if t.weight != nil {
 		din = h.dnorm
 	}
-	a.b.LinearBackwardWeight(l.weight.grad(), l.bias.grad(), h.logits, in, n, c.Width, head.classes)
+	a.weightBackward(l, h.logits, in, n, c.Width, head.classes)
 	a.b.LinearBackwardInput(din, h.logits, l.weight.compute(), kernels.Buf{}, n, c.Width, head.classes, kernels.None, false)
 	if drop.P > 0 {
 		a.b.Dropout(din, din, n, c.Width, drop)
@@ -89,7 +92,7 @@ func (a *Activations) backwardHead(w *Weights, index int, in kernels.Buf, n int,
 	}
 	a.innerNormBackward(head.transformNorm, h.dnorm, h.dnorm, h.act, h.mean, h.rstd, n, c.Width)
 	a.b.ActivationBackward(h.dnorm, h.dnorm, h.pre, n*c.Width, head.act)
-	a.b.LinearBackwardWeight(t.weight.grad(), t.bias.grad(), h.dnorm, h.h, n, c.Width, c.Width)
+	a.weightBackward(t, h.dnorm, h.h, n, c.Width, c.Width)
 	a.b.LinearBackwardInput(h.dh, h.dnorm, t.weight.compute(), kernels.Buf{}, n, c.Width, c.Width, kernels.None, false)
 }
 
@@ -140,14 +143,13 @@ func (a *Activations) crossEntropy(w *Weights, index int, t *objectives.Term, gr
 		}
 		a.b.CrossEntropy(ce)
 		if inPlace {
+			a.referenceLosses(index, t, ce.V, from, to)
 			a.weigh(index, t, first, last)
 			if gradient {
 				a.b.ScaleRows(h.logits, bufs.weights.Slice(from, to), n, w.heads[head].classes)
 			}
 		}
-		for i, rowValues := range []kernels.Buf{losses, h.nll, h.hit} {
-			a.b.Sum(a.scalars, scalarTerms+index*scalarsPerTerm+i, rowValues, n, true)
-		}
+		a.sumResults(index, []kernels.Buf{losses, h.nll, h.hit}, n)
 		if gradient {
 			a.backwardHead(w, head, in, n, drop)
 			a.b.ScatterAddRows(a.dhidden, h.dh, rows, n, c.Width)

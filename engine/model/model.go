@@ -8,11 +8,11 @@ import (
 )
 
 // Results of the micro-batches since ResetResults lie in one float64 buffer on the device: the guard that the optimiser
-// reads (first the sum of squares of all gradients, then the summed losses), then sums of loss, nll and hits by term.
+// reads (first the sum of squares of all gradients, then the summed losses), then sums of loss, nll, hits and KL by term.
 const (
 	scalarGuard    = 0
 	maxTerms       = 4
-	scalarsPerTerm = 3
+	scalarsPerTerm = 4
 	scalarTerms    = 1
 	scalarCount    = scalarTerms + maxTerms*scalarsPerTerm
 )
@@ -21,21 +21,19 @@ const (
 type TermResult struct {
 	Name            string
 	Loss, NLL, Hits float64
+	KL              float64 // of terms of kind ReferenceKL, without factors
 }
 
 // Load takes a checked plan as the next micro-batch. The plan must stay unchanged until the step is done.
 func (a *Activations) Load(p *objectives.Plan, step Step) error {
-	if n := len(p.Tokens); n > a.cap.Tokens {
-		return fmt.Errorf("model: a plan of %d tokens exceeds the capacity of %d", n, a.cap.Tokens)
-	}
 	if len(p.Terms) > maxTerms {
 		return fmt.Errorf("model: a plan of %d terms; at most %d are possible", len(p.Terms), maxTerms)
 	}
-	a.plan, a.n, a.step = p, len(p.Tokens), step
-	a.b.Upload(a.ids, p.Tokens)
-	a.uploadPositions(p.Pos)
-	if a.c.Attention.Window > 0 {
-		a.narrow = a.c.narrowed(a.narrow[:0], p.Segments)
+	if err := a.loadTokens(p, step); err != nil {
+		return err
+	}
+	if err := a.loadReference(p, step); err != nil {
+		return err
 	}
 	for i := range p.Terms {
 		t := &p.Terms[i]
@@ -43,7 +41,7 @@ func (a *Activations) Load(p *objectives.Plan, step Step) error {
 			return fmt.Errorf("model: term %s has %d loss rows, the capacity is %d", t.Name, len(t.Rows), a.cap.Rows)
 		}
 		head, ok := a.c.head(t.Head)
-		if !ok || t.Kind != objectives.CrossEntropy {
+		if !ok || t.Kind != objectives.CrossEntropy && t.Kind != objectives.ReferenceKL {
 			return fmt.Errorf("model: term %s asks for head %q and kind %d, which this model does not have", t.Name, t.Head, t.Kind)
 		}
 		a.headOf[i] = head
@@ -51,6 +49,20 @@ func (a *Activations) Load(p *objectives.Plan, step Step) error {
 		a.b.Upload(a.terms[i].targets, t.Targets)
 		a.b.Upload(a.terms[i].weights, t.Weights)
 		a.terms[i].rule.load(a.b, t)
+	}
+	return nil
+}
+
+// loadTokens takes what the body of the model reads of a plan.
+func (a *Activations) loadTokens(p *objectives.Plan, step Step) error {
+	if n := len(p.Tokens); n > a.cap.Tokens {
+		return fmt.Errorf("model: a plan of %d tokens exceeds the capacity of %d", n, a.cap.Tokens)
+	}
+	a.plan, a.n, a.step = p, len(p.Tokens), step
+	a.b.Upload(a.ids, p.Tokens)
+	a.uploadPositions(p.Pos)
+	if a.c.Attention.Window > 0 {
+		a.narrow = a.c.narrowed(a.narrow[:0], p.Segments)
 	}
 	return nil
 }
@@ -83,15 +95,20 @@ func (a *Activations) Loss(w *Weights, gradient bool) {
 	if gradient {
 		a.b.Zero(a.dhidden.Slice(0, a.n*a.c.Width))
 	}
+	a.forwardReference()
 	for i := range a.plan.Terms {
-		a.crossEntropy(w, i, &a.plan.Terms[i], gradient)
+		if t := &a.plan.Terms[i]; t.Kind == objectives.ReferenceKL {
+			a.referenceKL(w, i, t, gradient)
+		} else {
+			a.crossEntropy(w, i, t, gradient)
+		}
 	}
 }
 
 // Backward adds the gradients of all other parameters to Weights.Grad.
 func (a *Activations) Backward(w *Weights) {
 	dx := kernels.Buf{}
-	if a.c.relative() {
+	if a.c.relative() && !w.tokens.Frozen {
 		a.b.Zero(a.rel.dnorm)
 	}
 	if a.c.preNorm() {
@@ -99,7 +116,9 @@ func (a *Activations) Backward(w *Weights) {
 	} else {
 		dx = a.backwardPost(w, a.dhidden)
 	}
-	a.backwardEmbed(w, dx)
+	if !w.tokens.Frozen {
+		a.backwardEmbed(w, dx)
+	}
 }
 
 // ResetResults begins an update or an evaluation.
@@ -129,7 +148,7 @@ func (a *Activations) ResultsLater(names []string) (wait func() (gradSquares flo
 		var terms []TermResult
 		for i, name := range names {
 			v := values[scalarTerms+i*scalarsPerTerm:]
-			terms = append(terms, TermResult{name, v[0], v[1], v[2]})
+			terms = append(terms, TermResult{name, v[0], v[1], v[2], v[3]})
 		}
 		return values[scalarGuard], terms, nil
 	}
@@ -169,7 +188,7 @@ func (a *Activations) HeadLogits(w *Weights, name string, rows []int32, f func(i
 	return nil
 }
 
-// FLOPs of one step on a plan, forward and backward (three times the forward), by the usual rule: 2 a weight and row for
+// FLOPs of one step on a plan, forward and backward (three times the forward, twice where a weight is frozen), by the usual rule: 2 a weight and row for
 // every product of the body, 2 a head weight and loss row, 4 D a head and pair of tokens that attend (half the pairs of
 // causal segments).
 func FLOPs(c Config, p *objectives.Plan) float64 {
@@ -193,18 +212,25 @@ func FLOPs(c Config, p *objectives.Plan) float64 {
 			pairs += seen * n
 		}
 	}
+	passes := 3.0 // of the body's weights
+	if c.Adapter.On() {
+		passes = 2
+	}
 	heads := 0.0
 	for i := range p.Terms {
-		perRow := 2 * C * float64(c.Vocab)
+		perRow, through := 2*C*float64(c.Vocab), passes
 		transform := c.Transform == on
 		if head, ok := c.head(p.Terms[i].Head); ok && head > 0 {
 			h := c.Classifiers[head-1]
 			perRow, transform = 2*C*float64(h.Classes), h.Kind == "sequence"
+			if c.Adapter.Heads {
+				through = 3
+			}
 		}
 		if transform {
 			perRow += 2 * C * C
 		}
-		heads += perRow * float64(len(p.Terms[i].Rows))
+		heads += through * perRow * float64(len(p.Terms[i].Rows))
 	}
-	return 3 * (perToken*float64(len(p.Tokens)) + 4*D*float64(c.Heads)*pairs + heads)
+	return (passes*perToken+3*c.adapterFLOPs())*float64(len(p.Tokens)) + 3*4*D*float64(c.Heads)*pairs + heads
 }

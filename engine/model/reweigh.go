@@ -73,7 +73,7 @@ func (a *Activations) weigh(index int, t *objectives.Term, first, last int) {
 	op := t.Options.Reweigh.Op()
 	op.G, op.Offsets = last-first, bufs.rule.groups.Slice(first, last+1)
 	op.Losses, op.Weights, op.Shares = bufs.rule.losses, bufs.weights, bufs.rule.shares
-	if len(t.Reference) > 0 {
+	if len(t.Reference) > 0 || t.NeedsReference {
 		op.Reference = bufs.rule.reference
 	}
 	if len(t.RowClasses) > 0 {
@@ -93,6 +93,7 @@ func (a *Activations) weighAhead(w *Weights, index int, t *objectives.Term) {
 		ce := a.lossOf(index, t, w.heads[head].classes, from, to)
 		ce.Loss = bufs.rule.losses.Slice(from, to)
 		a.b.CrossEntropy(ce)
+		a.referenceLosses(index, t, ce.V, from, to)
 		from = to
 	}
 	a.weigh(index, t, 0, len(t.Groups())-1)
