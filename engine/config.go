@@ -27,9 +27,11 @@ type Config struct {
 	AntLM      objectives.AntLM       `yaml:"antlm" doc:"the objective antlm: causal and masked modelling in one step"`
 	Classify   objectives.Classify    `yaml:"classify" doc:"the objectives classify and tag"`
 	MSLM       objectives.MSLM        `yaml:"mslm" doc:"the objective mslm: masked entities weigh more, and are detected in the same pass"`
+	SHAD       objectives.SHAD        `yaml:"shad" doc:"the verbs shad, and the objective rft: reasoning tokens weigh against boilerplate"`
 	Loss       objectives.LossOptions `yaml:"loss" doc:"loss of a row while training; evaluations report the plain negative log-likelihood"`
 	Optimizer  optim.Config           `yaml:"optimizer" doc:"how parameters are updated"`
 	Schedule   optim.Schedule         `yaml:"schedule" doc:"learning rate over the run"`
+	Adapter    model.Adapter          `yaml:"adapter" doc:"low-rank adapters on a trained model: a small part is trained, the rest stays as it is"`
 	EMA        optim.EMAConfig        `yaml:"ema" doc:"exponential moving average of the weights"`
 	Train      Training               `yaml:"train" doc:"length and conditions of the run"`
 	Checkpoint Checkpointing          `yaml:"checkpoint" doc:"when state is saved and what is kept"`
@@ -139,9 +141,11 @@ func Default() Config {
 		AntLM:      objectives.DefaultAntLM(),
 		Classify:   objectives.DefaultClassify(),
 		MSLM:       objectives.DefaultMSLM(),
+		SHAD:       objectives.DefaultSHAD(),
 		Loss:       objectives.DefaultLoss(),
 		Optimizer:  optim.Default(),
 		Schedule:   optim.DefaultSchedule(),
+		Adapter:    model.DefaultAdapter(),
 		EMA:        optim.DefaultEMA(),
 		Train:      Training{Accumulate: 1, Dropout: 0.1, Device: "auto", Recompute: "none", Seed: 1, MaxNonfinite: 5},
 		Checkpoint: Checkpointing{Every: 200, Keep: 3},
@@ -163,6 +167,13 @@ func (c *Config) Validate() (problems []runfile.Problem) {
 	add("antlm.", c.AntLM.Validate())
 	add("classify.", c.Classify.Validate())
 	add("mslm.", c.MSLM.Validate())
+	if slices.ContainsFunc(c.phaseList(), func(p Phase) bool { return p.Objective == "rft" }) && c.Loss.Reweigh.On() {
+		problems = append(problems, runfile.Problemf("loss.reweigh.rule", "%s, but the objective rft has a rule of its own; hint: leave it out, shad.method chooses", c.Loss.Reweigh.Rule))
+	}
+	add("adapter.", c.Adapter.Validate())
+	if c.Adapter.On() && c.Train.Init == "" {
+		problems = append(problems, runfile.Problemf("adapter.rank", "adapters are trained on a model, and train.init names none; hint: --set train.init=MODEL, a run or an imported model"))
+	}
 	add("optimizer.", c.Optimizer.Validate())
 	add("schedule.", c.Schedule.Validate())
 	if _, errs := c.Model.Resolve(0); len(errs) > 0 {
@@ -217,6 +228,9 @@ func (c *Config) unused() (sections []string) {
 		mixes = mixes || p.name() == "antlm"
 		classes = classes || classifies(p.Objective)
 	}
+	trains := func(name string) bool {
+		return slices.ContainsFunc(c.phaseList(), func(p Phase) bool { return p.Objective == name })
+	}
 	if !masks && !reflect.DeepEqual(c.Mask, objectives.DefaultMask()) {
 		sections = append(sections, "mask")
 	}
@@ -225,6 +239,12 @@ func (c *Config) unused() (sections []string) {
 	}
 	if !slices.ContainsFunc(c.phaseList(), func(p Phase) bool { return p.Objective == "mslm" }) && !reflect.DeepEqual(c.MSLM, objectives.DefaultMSLM()) {
 		sections = append(sections, "mslm")
+	}
+	if !trains("rft") && !reflect.DeepEqual(c.SHAD, objectives.DefaultSHAD()) {
+		sections = append(sections, "shad")
+	}
+	if !c.Adapter.On() && !reflect.DeepEqual(c.Adapter, model.DefaultAdapter()) {
+		sections = append(sections, "adapter")
 	}
 	if !classes && !reflect.DeepEqual(c.Classify, objectives.DefaultClassify()) {
 		sections = append(sections, "classify")

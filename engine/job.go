@@ -72,6 +72,9 @@ func prepare(c Config) (_ *job, err error) {
 		return nil, fault.Usage.Errorf("%s", strings.Join(lines, "\n"))
 	}
 	j.config.Model = resolved
+	if err = j.config.adapt(); err != nil {
+		return nil, err
+	}
 	if err = j.fitLengths(); err != nil {
 		return nil, err
 	}
@@ -99,6 +102,9 @@ func prepare(c Config) (_ *job, err error) {
 	}
 	for _, section := range c.unused() {
 		j.note("the section %s is not used: no objective of this run reads it", section)
+	}
+	if j.config.Adapter.On() {
+		j.note("%s", adapterNote(j.config.Model))
 	}
 	for _, n := range resolved.Notes() {
 		j.note("%s", n)
@@ -148,7 +154,7 @@ func hasPlane(ds *shard.Dataset, name string) bool {
 
 func (j *job) objective(name string, mix objectives.AntLM, seed uint64, loss objectives.LossOptions) (objectives.Objective, error) {
 	o, err := objectives.New(name, objectives.Settings{Seed: seed, Vocabulary: j.vocabulary, Mask: j.config.Mask, AntLM: mix, Loss: loss, Context: j.config.Data.LossPlane && hasPlane(j.data, objectives.PlaneLoss), Classify: j.config.Classify, Heads: j.config.Model.Classifiers,
-		MSLM: j.config.MSLM, Held: seed != j.config.Train.Seed}) // evaluations draw from a seed of their own
+		MSLM: j.config.MSLM, SHAD: j.config.SHAD, Classes: hasPlane(j.data, objectives.PlaneClass) && hasPlane(j.valid, objectives.PlaneClass), Held: seed != j.config.Train.Seed}) // evaluations draw from a seed of their own
 	return o, fault.Usage.Wrap(err)
 }
 
@@ -203,7 +209,7 @@ func (j *job) unigram(phase int) (*eval.Unigram, error) {
 		return j.classBaseline(phase)
 	}
 	skip := j.vocabulary.Special
-	if name := j.evaluators[phase].name; name == "clm" || name == "antlm" {
+	if name := j.evaluators[phase].name; name == "clm" || name == "antlm" || name == "rft" {
 		skip = func(id int32) bool { return id == j.vocabulary.BOS && id != j.vocabulary.EOS } // never a target
 	}
 	return unigramOf(j.data, j.config.Data.Seed, j.split(shard.Train), int(j.config.Model.Vocab), skip)

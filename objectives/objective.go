@@ -16,11 +16,15 @@ type Settings struct {
 	Classify   Classify
 	Heads      []Head // classification heads of the model
 	MSLM       MSLM
+	SHAD       SHAD
+	Classes    bool // the data sets have the plane "class"
 	Held       bool // for evaluations
 }
 
 // Names lists the objectives that New knows.
-func Names() []string { return []string{"clm", "mlm", "mntp", "antlm", "classify", "tag", "mslm"} }
+func Names() []string {
+	return []string{"clm", "mlm", "mntp", "antlm", "classify", "tag", "mslm", "rft"}
+}
 
 // New returns the objective of that name.
 func New(name string, s Settings) (Objective, error) {
@@ -35,6 +39,8 @@ func New(name string, s Settings) (Objective, error) {
 		return newAntLM(s)
 	case "mslm":
 		return newMSLM(s)
+	case "rft":
+		return newRFT(s)
 	case "classify", "tag":
 		return newClassify(name, s)
 	}

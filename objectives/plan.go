@@ -86,6 +86,7 @@ type Term struct {
 	NeedsReference bool
 	// Of terms whose Options.Reweigh is on, which have no Weights:
 	RowClasses []uint8   // [len(Rows)] 0, 1 or not counted, for rules by class; otherwise nil
+	Watched    []uint8   // [len(Rows)] 0, 1 or none: classes whose losses the log tells apart, whatever the rule does; may be nil
 	Reference  []float32 // [len(Rows)] losses that are subtracted before rows are compared; may be nil
 	Share      float64   // factor of the whole term in the loss, 1 when it is the only one
 	Den        float64   // denominator, of the whole update: SetDenominators
@@ -138,7 +139,7 @@ func (p *Plan) term(name string, kind Kind, head string, share float64) *Term {
 	t := &p.Terms[len(p.Terms)-1]
 	*t = Term{Name: name, Kind: kind, Head: head, Share: share,
 		Rows: t.Rows[:0], Offsets: t.Offsets[:0], Targets: t.Targets[:0], Weights: t.Weights[:0],
-		RowClasses: t.RowClasses[:0], Reference: t.Reference[:0]}
+		RowClasses: t.RowClasses[:0], Watched: t.Watched[:0], Reference: t.Reference[:0]}
 	for range max(1, len(p.Segments)) { // segments before this term's first one have no rows of it
 		t.Offsets = append(t.Offsets, 0)
 	}
@@ -270,6 +271,8 @@ func (p *Plan) Check(vocab, context int) error {
 				return fmt.Errorf("plan: term %s is weighed by its losses, but has %d weights of its own", t.Name, len(t.Weights))
 			case rule.classes() && len(t.RowClasses) != len(t.Rows) || len(t.RowClasses) != 0 && len(t.RowClasses) != len(t.Rows):
 				return fmt.Errorf("plan: term %s has the classes of %d of %d rows; hint: loss.reweigh.rule: %s needs the data set's class plane", t.Name, len(t.RowClasses), len(t.Rows), rule.Rule)
+			case len(t.Watched) != 0 && len(t.Watched) != len(t.Rows):
+				return fmt.Errorf("plan: term %s has watched classes of %d of %d rows", t.Name, len(t.Watched), len(t.Rows))
 			case len(t.Reference) != 0 && len(t.Reference) != len(t.Rows):
 				return fmt.Errorf("plan: term %s has reference losses of %d of %d rows", t.Name, len(t.Reference), len(t.Rows))
 			case len(t.Reference) != 0 && t.NeedsReference:
