@@ -18,6 +18,7 @@ type mlm struct {
 	Settings
 	ordinary []int32 // ids a random replacement may take
 	first    int     // index of the first token that may be selected
+	specials bool    // special tokens may be selected
 
 	// Memory of one call of Plan:
 	list   []unit
@@ -94,7 +95,7 @@ func (m *mlm) choose(doc Document, progress float64, d *philox.Draw) {
 	take := func(u unit) {
 		units++
 		for i := max(u.from, m.first); i < u.to; i++ {
-			if !m.Vocabulary.Special(doc.Tokens[i]) && !doc.context(i) { // a plane may tag what it should not
+			if m.eligible(doc, i) { // a plane may tag what it should not
 				m.chosen[i] = units
 			}
 		}
@@ -109,7 +110,7 @@ func (m *mlm) choose(doc Document, progress float64, d *philox.Draw) {
 		}
 	}
 	free := func(i int) bool {
-		return i >= m.first && m.chosen[i] == 0 && !m.Vocabulary.Special(doc.Tokens[i]) && !doc.context(i)
+		return i >= m.first && m.chosen[i] == 0 && m.eligible(doc, i)
 	}
 	eligible := 0
 	for i := range n {
@@ -120,6 +121,11 @@ func (m *mlm) choose(doc Document, progress float64, d *philox.Draw) {
 	wanted := min(eligible, int(m.Mask.rate(KindBase, progress)*float64(eligible)+d.Float64()))
 	m.list = m.Mask.units(m.list, n, free, m.wordStarts(doc), d)
 	choose(m.list, wanted, m.Mask.Unit == "span" && m.Mask.Span.Of != "word", d, take)
+}
+
+// eligible reports whether token i may be selected.
+func (m *mlm) eligible(doc Document, i int) bool {
+	return (m.specials || !m.Vocabulary.Special(doc.Tokens[i])) && !doc.context(i)
 }
 
 // wordStarts says which tokens of the document begin a word, where the unit of masking asks for it.

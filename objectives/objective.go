@@ -18,12 +18,15 @@ type Settings struct {
 	MSLM       MSLM
 	SHAD       SHAD
 	Classes    bool // the data sets have the plane "class"
-	Held       bool // for evaluations
+	EXLM       EXLM
+	RMLM       RMLM
+	Ends       *Ends // of exlm: what its documents have in common, shared by the run's objectives; may be nil
+	Held       bool  // for evaluations
 }
 
 // Names lists the objectives that New knows.
 func Names() []string {
-	return []string{"clm", "mlm", "mntp", "antlm", "classify", "tag", "mslm", "rft"}
+	return []string{"clm", "mlm", "mntp", "antlm", "classify", "tag", "mslm", "rft", "exlm", "rmlm"}
 }
 
 // New returns the objective of that name.
@@ -41,6 +44,10 @@ func New(name string, s Settings) (Objective, error) {
 		return newMSLM(s)
 	case "rft":
 		return newRFT(s)
+	case "exlm":
+		return newEXLM(s)
+	case "rmlm":
+		return newRMLM(s)
 	case "classify", "tag":
 		return newClassify(name, s)
 	}

@@ -59,11 +59,13 @@ const HeadLM = "lm"
 // Kind is what a term asks of its rows.
 type Kind uint8
 
-// The kinds: the row-weighted cross-entropy of kernels.CrossEntropy, and the pull to a frozen reference of kernels.ReferenceKL, where
-// the sign of a row's weight says whether its target is unwanted and the size is the row's factor.
+// The kinds: the row-weighted cross-entropy of kernels.CrossEntropy; the pull to a frozen reference of kernels.ReferenceKL, where
+// the sign of a row's weight says whether its target is unwanted and the size is the row's factor; and the likelihood of targets
+// summed over all their alignments with the rows of a lattice, kernels.Alignment.
 const (
 	CrossEntropy Kind = iota + 1
 	ReferenceKL
+	Alignment
 )
 
 // Term is one loss over some rows of the plan: sum over rows of Weights[r]*loss_r, divided by Den.
@@ -84,6 +86,14 @@ type Term struct {
 	// NeedsReference asks for the frozen reference: its logits under ReferenceKL; under CrossEntropy with a Reweigh rule its
 	// losses of the rows, which are subtracted before rows are compared.
 	NeedsReference bool
+	// Of terms of kind Alignment: Rows are the states of lattices, Targets and Weights those of lattices, not of rows.
+	Lattices  []kernels.Lattice // over Rows and Targets, each in one segment, without gaps
+	Sources   []int32           // [len(Rows)] place of a state's token in its text
+	Places    []int32           // [len(Rows)] place of a state in its expanded text
+	Mode      kernels.AlignmentMode
+	Blank     int32 // of CTC
+	Sparse    bool  // links lead to states of later groups only
+	CountLost bool  // lattices without a path stay in the denominator
 	// Of terms whose Options.Reweigh is on, which have no Weights:
 	RowClasses []uint8   // [len(Rows)] 0, 1 or not counted, for rules by class; otherwise nil
 	Watched    []uint8   // [len(Rows)] 0, 1 or none: classes whose losses the log tells apart, whatever the rule does; may be nil
@@ -139,7 +149,8 @@ func (p *Plan) term(name string, kind Kind, head string, share float64) *Term {
 	t := &p.Terms[len(p.Terms)-1]
 	*t = Term{Name: name, Kind: kind, Head: head, Share: share,
 		Rows: t.Rows[:0], Offsets: t.Offsets[:0], Targets: t.Targets[:0], Weights: t.Weights[:0],
-		RowClasses: t.RowClasses[:0], Watched: t.Watched[:0], Reference: t.Reference[:0]}
+		RowClasses: t.RowClasses[:0], Watched: t.Watched[:0], Reference: t.Reference[:0],
+		Lattices: t.Lattices[:0], Sources: t.Sources[:0], Places: t.Places[:0]}
 	for range max(1, len(p.Segments)) { // segments before this term's first one have no rows of it
 		t.Offsets = append(t.Offsets, 0)
 	}
@@ -259,7 +270,7 @@ func (p *Plan) Check(vocab, context int) error {
 	}
 	for i := range p.Terms {
 		t := &p.Terms[i]
-		if len(t.Targets) != len(t.Rows) || len(t.Weights) != 0 && len(t.Weights) != len(t.Rows) {
+		if t.Kind != Alignment && (len(t.Targets) != len(t.Rows) || len(t.Weights) != 0 && len(t.Weights) != len(t.Rows)) {
 			return fmt.Errorf("plan: term %s has %d rows, %d targets, %d weights", t.Name, len(t.Rows), len(t.Targets), len(t.Weights))
 		}
 		if o := t.Offsets; len(o) != len(p.Segments)+1 || o[0] != 0 || int(o[len(o)-1]) != len(t.Rows) || !slices.IsSorted(o) {
@@ -282,6 +293,11 @@ func (p *Plan) Check(vocab, context int) error {
 		if err := t.checkReference(); err != nil {
 			return err
 		}
+		if t.Kind == Alignment {
+			if err := t.checkLattices(vocab); err != nil {
+				return err
+			}
+		}
 		classes, hint := vocab, ""
 		if t.Classes > 0 {
 			classes, hint = t.Classes, "; hint: model.classifiers gives a head its number of classes"
@@ -290,7 +306,9 @@ func (p *Plan) Check(vocab, context int) error {
 			if row < 0 || int(row) >= n {
 				return fmt.Errorf("plan: term %s row %d points at %d of %d", t.Name, r, row, n)
 			}
-			if y := t.Targets[r]; y != kernels.IgnoreTarget && (y < 0 || int(y) >= classes) {
+		}
+		for r, y := range t.Targets {
+			if y != kernels.IgnoreTarget && (y < 0 || int(y) >= classes) {
 				return fmt.Errorf("plan: term %s row %d has target %d, outside the %d classes of head %s%s", t.Name, r, y, classes, t.Head, hint)
 			}
 		}

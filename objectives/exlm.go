@@ -1,0 +1,332 @@
+package objectives
+
+import (
+	"fmt"
+	"math"
+
+	"palimpsest/kernels"
+	"palimpsest/kernels/philox"
+)
+
+// EXLM is the run file's section on the objective exlm. Which tokens are masked is for the section mask; its key replace is not
+// read, as every selected token becomes the mask token.
+type EXLM struct {
+	K              int        `yaml:"k" min:"1" max:"64" doc:"states of a masked, begin or end token"`
+	DAG            string     `yaml:"dag" enum:"dense,sparse,none" doc:"links between states: dense to all later ones, sparse to those of later tokens only; none: no links, every token's states emit it by themselves (CTC)"`
+	Rope           string     `yaml:"rope" enum:"2d,1d" doc:"positions: 2d the token's place and the number of its state, 1d the state's place in the expanded text (ours: the paper does not say which)"`
+	LinkFeatures   string     `yaml:"link_features" enum:"hidden+position,hidden" doc:"what the transition head reads of a state: its hidden state and a learned vector of its place in the expanded text, or the hidden state alone"`
+	LinkHeads      int        `yaml:"link_heads" min:"0" max:"4096" doc:"heads of the transition head; 0: as many as attention heads"`
+	MaxPositions   int        `yaml:"max_positions" min:"1" max:"1048576" doc:"longest expanded text: rows of the transition head's table of places"`
+	ExpandSpecials bool       `yaml:"expand_specials" doc:"begin and end tokens have k states too, and every text has both: the fixed ends of the graph; false: the graph begins with the first mask and ends with the last"`
+	MaskInText     bool       `yaml:"allow_mask_in_text" doc:"texts may hold the mask token; it is then seen as it is, neither expanded nor asked for"`
+	Compat         EXLMCompat `yaml:"compat" doc:"behaviour of the authors' code that this program otherwise mends; its defects in padded rows are not offered, as there is no padding here"`
+}
+
+// EXLMCompat switches on what is known to be wrong in the published code and can be said of unpadded texts.
+type EXLMCompat struct {
+	CountInvalid bool `yaml:"exlm_count_invalid" doc:"texts without a path through the graph count in the mean, with a loss of 0"`
+	MaskSpecials bool `yaml:"exlm_mask_specials" doc:"special tokens may be masked"`
+}
+
+// DefaultEXLM is the published configuration.
+func DefaultEXLM() EXLM {
+	return EXLM{K: 4, DAG: "dense", Rope: "2d", LinkFeatures: "hidden+position", MaxPositions: 2048, ExpandSpecials: true}
+}
+
+// Linked reports whether a transition head is asked for.
+func (x EXLM) Linked() bool { return x.DAG != "none" }
+
+// expansion is what becomes of a masked token.
+func (x EXLM) expansion() Expansion { return Expansion{K: x.K, Flat: x.Rope == "1d"} }
+
+// exlm is masked language modelling with expanded states (ExLM, arXiv 2501.13397; official code zhengkangjie/ExLM). Every masked,
+// begin and end token stands k times in the text; the states of a text are the vertices of a graph whose links the model
+// predicts, and the loss is the likelihood of the targets (begin, the masked tokens in order, end) summed over all paths from
+// the first state to the last that emit one target a state. With dag: none there are no links and each token's states emit it
+// alone, by CTC with the unknown token as blank.
+//
+// The loss of a text is -log P over its number of targets, and the mean is that of the texts that have a path. The same draws
+// select the same tokens as mlm does. A text without a begin or end token gets it, where these are expanded: a graph needs its ends.
+type exlm struct {
+	mlm
+	x     EXLM
+	ends  *Ends
+	blank int32
+
+	// Memory of one call of Plan, by position of the framed text:
+	seen, original, starts []int32
+	many                   []bool
+}
+
+// Ends is what all documents of a run have in common, for the room that their expansion takes. The objectives of a run share one,
+// which the first of them fills in Prepare; zero stands for texts between one begin and one end token.
+type Ends struct {
+	known bool
+	most  int // begin and end tokens of a text, those that exlm adds included
+	added int // of these
+}
+
+// termEXLM is the name of the one term.
+const termEXLM = "exlm"
+
+func newEXLM(s Settings) (*exlm, error) {
+	v, x := s.Vocabulary, s.EXLM
+	ids := []specialID{{"begin (bos)", v.BOS}, {"end (eos)", v.EOS}, {"mask", v.Mask}}
+	if !x.Linked() {
+		ids = append(ids, specialID{"unknown (unk), the blank of dag: none", v.Unk})
+	}
+	if err := demand("exlm", ids); err != nil {
+		return nil, err
+	}
+	if x.K < 1 {
+		return nil, fmt.Errorf("exlm.k: want 1 or more states, not %d", x.K)
+	}
+	if o := s.Loss; o.Smoothing != 0 || o.ZLoss != 0 || o.Focal != 0 || o.DFT || o.Reweigh.On() {
+		return nil, fmt.Errorf("loss: the loss of exlm is the likelihood of a whole text, which knows neither smoothing, z_loss, focal, dft nor reweigh; hint: leave the section loss out")
+	}
+	s.Mask.Replace = [3]float64{1, 0, 0}
+	m, err := newMLM(s)
+	if err != nil {
+		return nil, err
+	}
+	m.specials = x.Compat.MaskSpecials
+	e := &exlm{mlm: *m, x: x, ends: s.Ends, blank: v.Unk}
+	if e.ends == nil {
+		e.ends = new(Ends)
+	}
+	return e, nil
+}
+
+type specialID struct {
+	name string
+	id   int32
+}
+
+// demand names the first token that a tokenizer lacks.
+func demand(objective string, ids []specialID) error {
+	for _, s := range ids {
+		if s.id < 0 {
+			return fmt.Errorf("objective %s: the tokenizer has no %s token; hint: train one with it ('palimpsest tokenizer train' makes all that are needed)", objective, s.name)
+		}
+	}
+	return nil
+}
+
+func (x *exlm) Name() string { return termEXLM }
+
+// Cost bounds the rows of an expanded text of n tokens from above.
+func (x *exlm) Cost(n int) int {
+	if n == 0 {
+		return 0
+	}
+	most, added := 2, 2
+	if x.ends.known {
+		most, added = x.ends.most, x.ends.added
+	}
+	if !x.x.ExpandSpecials {
+		most, added = 0, 0
+	}
+	return n + added + (x.x.K-1)*min(n+added, most+x.mostMasked(n))
+}
+
+// mostMasked bounds the masked tokens of n.
+func (x *exlm) mostMasked(n int) int {
+	m := x.Mask
+	if m.Unit == "word" || m.Unit == "span" && m.Span.Of == "word" || len(m.Kinds) > 0 { // the last word is masked whole
+		return n
+	}
+	p := m.P
+	if m.Schedule.Kind == "linear" {
+		p = max(p, m.Schedule.Final)
+	}
+	return min(n, int(p*float64(n))+1)
+}
+
+// prepares: the corpus is read once for its begin, end and mask tokens.
+func (x *exlm) prepares() bool { return !x.ends.known }
+
+// prepare refuses texts that hold the mask token and finds how much room texts take.
+func (x *exlm) prepare(c Corpus) (notes []string, err error) {
+	ends, framed := Ends{known: true}, 0
+	for doc, err := range c.Documents {
+		if err != nil {
+			return nil, err
+		}
+		n := 0
+		for i, id := range doc.Tokens {
+			switch {
+			case id == x.Vocabulary.Mask && !x.x.MaskInText:
+				return nil, fmt.Errorf("document %d, token %d is the mask token: masks in the text cannot be told from those that are asked for; "+
+					"hint: exlm.allow_mask_in_text: true takes them as they are, or build the data set from text without them", doc.ID, doc.Offset+i)
+			case x.end(id):
+				n++
+			}
+		}
+		before, behind := x.frames(doc.Tokens)
+		added := before + behind
+		if added > 0 {
+			framed++
+		}
+		ends.added, ends.most = max(ends.added, added), max(ends.most, n+added)
+	}
+	*x.ends = ends
+	if x.x.ExpandSpecials && framed > 0 {
+		notes = append(notes, fmt.Sprintf("exlm: %d texts lack a begin or an end token and get it, as the graph of a text needs both ends", framed))
+	}
+	return notes, nil
+}
+
+// end reports whether a token is a begin or end token.
+func (x *exlm) end(id int32) bool { return id == x.Vocabulary.BOS || id == x.Vocabulary.EOS }
+
+// frames returns how many tokens a text lacks before and behind it.
+func (x *exlm) frames(tokens []int32) (before, behind int) {
+	if !x.x.ExpandSpecials || len(tokens) == 0 {
+		return 0, 0
+	}
+	if tokens[0] != x.Vocabulary.BOS {
+		before = 1
+	}
+	if last := tokens[len(tokens)-1]; last != x.Vocabulary.EOS || len(tokens)+before == 1 {
+		behind = 1
+	}
+	return before, behind
+}
+
+// Begin empties the plan and declares its one term.
+func (x *exlm) Begin(p *Plan) {
+	p.Reset()
+	x.term(p)
+}
+
+func (x *exlm) term(p *Plan) *Term {
+	t := p.term(termEXLM, Alignment, HeadLM, 1)
+	t.Mode, t.Blank, t.Sparse, t.CountLost = kernels.DAG, x.blank, x.x.DAG == "sparse", x.x.Compat.CountInvalid
+	if !x.x.Linked() {
+		t.Mode = kernels.CTC
+	}
+	return t
+}
+
+// Plan appends a document as an expanded segment with its lattice, under dag: none with one for every expanded token.
+func (x *exlm) Plan(doc Document, p *Plan) {
+	d := draw(x.Seed, philox.StreamMask, doc)
+	x.choose(doc, p.Progress, &d)
+	x.lay(doc, p, func(i int) bool { return x.chosen[i] != 0 })
+}
+
+// PlanMasked appends a text whose mask tokens are to be filled, as the objective exlm sees texts: its one term has a lattice over
+// the states of the text; what it targets at masks is the mask token. It reports false for other objectives.
+func PlanMasked(o Objective, tokens []int32, p *Plan) bool {
+	x, ok := o.(*exlm)
+	if ok {
+		x.lay(Document{Tokens: tokens}, p, func(i int) bool { return tokens[i] == x.Vocabulary.Mask })
+	}
+	return ok
+}
+
+// lay appends a text of which some tokens are masked.
+func (x *exlm) lay(doc Document, p *Plan, masked func(i int) bool) {
+	x.seen, x.original, x.many = x.seen[:0], x.original[:0], x.many[:0]
+	add := func(seen, original int32, many bool) {
+		x.seen, x.original, x.many = append(x.seen, seen), append(x.original, original), append(x.many, many)
+	}
+	before, behind := x.frames(doc.Tokens)
+	if before > 0 {
+		add(x.Vocabulary.BOS, x.Vocabulary.BOS, true)
+	}
+	for i, id := range doc.Tokens {
+		if masked(i) {
+			add(x.Vocabulary.Mask, id, true)
+		} else {
+			add(id, id, x.x.ExpandSpecials && x.end(id))
+		}
+	}
+	if behind > 0 {
+		add(x.Vocabulary.EOS, x.Vocabulary.EOS, true)
+	}
+	start := int32(len(p.Tokens))
+	x.starts = p.expand(doc.ID, x.seen, x.original, x.many, kernels.Bidirectional, x.x.expansion(), x.starts[:0])
+	x.ask(x.term(p), start)
+	p.close()
+}
+
+// ask adds the lattice of the text that begins at row start.
+func (x *exlm) ask(t *Term, start int32) {
+	states, targets, lattices := len(t.Rows), len(t.Targets), len(t.Lattices)
+	for i, many := range x.many {
+		if !many || t.Mode == kernels.CTC && x.original[i] == x.blank { // a blank cannot be emitted
+			continue
+		}
+		if t.Mode == kernels.CTC {
+			t.Lattices = append(t.Lattices, kernels.Lattice{Start: int32(len(t.Rows)), End: int32(len(t.Rows) + x.x.K), First: int32(len(t.Targets)), Last: int32(len(t.Targets) + 1)})
+		}
+		for c := range int32(x.x.K) {
+			t.Rows, t.Sources, t.Places = append(t.Rows, x.starts[i]+c), append(t.Sources, int32(i)), append(t.Places, x.starts[i]-start+c)
+		}
+		t.Targets = append(t.Targets, x.original[i])
+	}
+	n := len(t.Targets) - targets
+	if n == 0 { // nothing is masked, and ends are not expanded
+		return
+	}
+	if t.Mode == kernels.DAG {
+		t.Lattices = append(t.Lattices, kernels.Lattice{Start: int32(states), End: int32(len(t.Rows)), First: int32(targets), Last: int32(len(t.Targets))})
+	}
+	for range len(t.Lattices) - lattices {
+		t.Weights = append(t.Weights, float32(1/float64(n)))
+	}
+	t.Counted++
+}
+
+// Planes names what masking reads of the data set's planes.
+func (x *exlm) Planes() []string { return x.mlm.Planes() }
+
+// checkLattices reports what is wrong with a term of kind Alignment, but for its rows.
+func (t *Term) checkLattices(vocab int) error {
+	n := len(t.Rows)
+	switch {
+	case t.Mode != kernels.DAG && t.Mode != kernels.CTC:
+		return fmt.Errorf("plan: term %s has the mode %d", t.Name, t.Mode)
+	case len(t.Weights) != len(t.Lattices):
+		return fmt.Errorf("plan: term %s has %d lattices and %d weights", t.Name, len(t.Lattices), len(t.Weights))
+	case len(t.Sources) != n || len(t.Places) != n:
+		return fmt.Errorf("plan: term %s has %d states, %d sources and %d places", t.Name, n, len(t.Sources), len(t.Places))
+	case t.Options.Reweigh.On():
+		return fmt.Errorf("plan: term %s is about whole texts, whose rows are not weighed by their losses; hint: loss.reweigh.rule: none", t.Name)
+	case t.Head != HeadLM:
+		return fmt.Errorf("plan: term %s emits tokens, which only the head %s does, not %q", t.Name, HeadLM, t.Head)
+	case t.Mode == kernels.CTC && (t.Blank < 0 || int(t.Blank) >= vocab):
+		return fmt.Errorf("plan: term %s has the blank %d, outside the vocabulary of %d", t.Name, t.Blank, vocab)
+	}
+	end, target, segment := int32(0), int32(0), 1
+	for i, l := range t.Lattices {
+		states, targets := l.End-l.Start, l.Last-l.First
+		switch w := float64(t.Weights[i]); {
+		case l.Start != end || states < 1 || int(l.End) > n:
+			return fmt.Errorf("plan: term %s lattice %d has the states [%d,%d) of %d, behind those before it %d", t.Name, i, l.Start, l.End, n, end)
+		case l.First != target || targets < 1 || int(l.Last) > len(t.Targets):
+			return fmt.Errorf("plan: term %s lattice %d has the targets [%d,%d) of %d, behind those before it %d", t.Name, i, l.First, l.Last, len(t.Targets), target)
+		case targets > states:
+			return fmt.Errorf("plan: term %s lattice %d has %d targets and only %d states to emit them; hint: a larger exlm.k", t.Name, i, targets, states)
+		case !(w > 0) || math.IsInf(w, 0):
+			return fmt.Errorf("plan: term %s lattice %d has weight %g", t.Name, i, w)
+		}
+		for segment < len(t.Offsets) && t.Offsets[segment] <= l.Start {
+			segment++
+		}
+		if segment == len(t.Offsets) || l.End > t.Offsets[segment] {
+			return fmt.Errorf("plan: term %s lattice %d has the states [%d,%d), which are not of one segment", t.Name, i, l.Start, l.End)
+		}
+		end, target = l.End, l.Last
+	}
+	if int(end) != n || int(target) != len(t.Targets) {
+		return fmt.Errorf("plan: term %s has %d states and %d targets, its lattices %d and %d", t.Name, n, len(t.Targets), end, target)
+	}
+	for i, place := range t.Places {
+		if place < 0 {
+			return fmt.Errorf("plan: term %s state %d has the place %d", t.Name, i, place)
+		}
+	}
+	return nil
+}
