@@ -6,16 +6,17 @@ import (
 	"slices"
 	"strings"
 
-	"palimpsest/engine/checkpoint"
 	"palimpsest/engine/fault"
 	"palimpsest/engine/model"
 	"palimpsest/engine/text"
 )
 
-// initPlan is what a run takes from another run's checkpoint: all weights but classification heads that one of them lacks.
+// initPlan is what a run takes from another run's checkpoint: all weights but classification heads that one of them lacks. That
+// run's adapters are merged into its weights; those of this one begin anew.
 type initPlan struct {
 	dir     string
-	tensors *checkpoint.Safetensors
+	tensors weightSource
+	adapted bool     // the checkpoint is of a run with adapters
 	fresh   []string // parameters that the checkpoint lacks
 	left    []string // tensors that the model lacks
 }
@@ -47,9 +48,16 @@ func planInit(path string, c model.Config, tokenizer string) (p initPlan, err er
 		return p, fault.Data.Errorf("%s was trained with tokenizer %s, the data set was made with %s; hint: build the data set with the tokenizer of the checkpoint, %s/%s",
 			p.dir, trained.Hash(), tokenizer, p.dir, TokenizerFile)
 	}
-	if p.tensors, err = from.Tensors(weightsFile(from)); err != nil {
+	config, err := readConfig(from)
+	if err != nil {
 		return p, err
 	}
+	p.adapted = config.Adapter.On()
+	if p.tensors, err = mergedWeights(from, config); err != nil {
+		return p, err
+	}
+	heads := c.Adapter.Heads || !c.Adapter.On()
+	c.Adapter = model.Adapter{}
 	known := map[string]bool{}
 	for _, param := range model.Layout(c).Params {
 		known[param.Name] = true
@@ -59,6 +67,8 @@ func planInit(path string, c model.Config, tokenizer string) (p initPlan, err er
 			return p, fault.Checkpoint.Errorf("%s: tensor %s has shape %v, the model wants %v; hint: give the model section the sizes of that run, or leave it out, and it is taken from there", p.dir, param.Name, info.Shape, param.Shape)
 		case !ok && !strings.HasPrefix(param.Name, model.ClassifierPrefix):
 			return p, fault.Checkpoint.Errorf("%s has no tensor %s; hint: only classification heads may be new, the rest of the model section must be that of the checkpoint's run", p.dir, param.Name)
+		case !ok && !heads:
+			return p, fault.Usage.Errorf("%s has no tensor %s, and with adapter.heads: false it would stay as it is drawn; hint: adapter.heads: true", p.dir, param.Name)
 		case !ok:
 			p.fresh = append(p.fresh, param.Name)
 		}
@@ -79,7 +89,7 @@ func planInit(path string, c model.Config, tokenizer string) (p initPlan, err er
 // own about the model. Classification heads do not count: those that are named here stay.
 func adoptModel(c *Config) (note string, err error) {
 	own := c.Model
-	own.Classifiers = nil
+	own.Classifiers, own.Adapter = nil, model.Adapter{}
 	if c.Train.Init == "" || !reflect.DeepEqual(own, Default().Model) {
 		return "", nil
 	}
@@ -101,6 +111,9 @@ func adoptModel(c *Config) (note string, err error) {
 // note names what was not taken over.
 func (p *initPlan) note() string {
 	s := "weights begin as " + p.dir
+	if p.adapted {
+		s += " with its adapters merged into them"
+	}
 	if len(p.fresh) > 0 {
 		s += "; new: " + strings.Join(p.fresh, ", ")
 	}
@@ -118,7 +131,7 @@ func (t *Trainer) begin(path string) error {
 	}
 	defer p.tensors.Close()
 	for _, param := range t.weights.Params {
-		if slices.Contains(p.fresh, param.Name) {
+		if slices.Contains(p.fresh, param.Name) || model.IsAdapter(param.Name) {
 			continue
 		}
 		values := make([]float32, param.Len())

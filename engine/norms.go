@@ -121,7 +121,9 @@ func (t *Trainer) logNorms() {
 	t.b.Zero(squares)
 	for _, p := range t.weights.Params {
 		at := 2 * (index[layerOf(p.Name)] - 1)
-		t.b.SumSquares(squares, at, p.Grad, p.Len(), true)
+		if !p.Frozen {
+			t.b.SumSquares(squares, at, p.Grad, p.Len(), true)
+		}
 		t.b.SumSquares(squares, at+1, p.Master, p.Len(), true)
 	}
 	values := make([]float64, squares.Len())

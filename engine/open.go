@@ -54,7 +54,7 @@ func OpenModel(path, device string, threads int) (m *Model, err error) {
 		}
 	}()
 	m.Weights = model.NewWeights(m.Backend, m.Config.Model, false)
-	tensors, err := c.Tensors(weightsFile(c))
+	tensors, err := weightsOf(c, m.Config)
 	if err != nil {
 		return nil, err
 	}

@@ -16,6 +16,7 @@ type Preview struct {
 	Config     string         `json:"config"` // resolved, YAML
 	Device     string         `json:"device"`
 	Parameters int64          `json:"parameters"`
+	Trained    int64          `json:"trained_parameters"`
 	Memory     PreviewMemory  `json:"memory"`
 	Data       PreviewData    `json:"data"`
 	Phases     []PreviewPhase `json:"phases"`
@@ -28,7 +29,7 @@ type Preview struct {
 
 // PreviewMemory is the predicted memory in bytes.
 type PreviewMemory struct {
-	Weights     int64 `json:"weights"` // parameters, gradients, two moments
+	Weights     int64 `json:"weights"` // parameters; of those that are trained gradients and two moments
 	Activations int64 `json:"activations"`
 	Data        int64 `json:"data"` // decoded frames
 	Program     int64 `json:"program"`
@@ -127,7 +128,7 @@ func DryRun(o Options) (*Preview, error) {
 	}
 	defer b.Close()
 	c, info := j.config, b.Info()
-	p := &Preview{Config: string(runfile.Marshal(c)), Device: deviceLine(b), Parameters: model.NumParams(c.Model), Steps: j.total, Notes: append(j.notes, info.Notes...)}
+	p := &Preview{Config: string(runfile.Marshal(c)), Device: deviceLine(b), Parameters: model.NumParams(c.Model), Trained: model.NumTrained(c.Model), Steps: j.total, Notes: append(j.notes, info.Notes...)}
 	if c.Train.Init != "" {
 		from, err := planInit(c.Train.Init, c.Model, j.tokenizer.Hash())
 		if err != nil {
@@ -143,10 +144,10 @@ func DryRun(o Options) (*Preview, error) {
 	} else if err != nil {
 		p.Notes = append(p.Notes, "this run would end with exit code 5: "+err.Error())
 	}
-	p.Checkpoint = p.Parameters * 12
+	p.Checkpoint = p.Parameters*4 + p.Trained*8
 	if c.EMA.Decay > 0 {
-		p.Checkpoint += p.Parameters * 4
-		p.Memory.Weights += p.Parameters * int64(info.Master.Size())
+		p.Checkpoint += p.Trained * 4
+		p.Memory.Weights += p.Trained * int64(info.Master.Size())
 	}
 	for _, s := range j.phases {
 		p.Phases = append(p.Phases, PreviewPhase{s.objective, s.from, s.to})

@@ -74,7 +74,7 @@ func (t *Trainer) allocate() {
 	t.weights = model.NewWeights(t.b, c.Model, true)
 	t.acts = model.NewActivations(t.b, c.Model, t.job.capacity(), true)
 	t.opt = optim.New(t.b, c.Optimizer, t.weights)
-	t.average = optim.NewEMA(t.b, c.EMA, c.Model)
+	t.average = optim.NewEMA(t.b, c.EMA, t.weights)
 	t.noise = t.b.Alloc(kernels.F64, 1)
 }
 

@@ -18,7 +18,7 @@ import (
 // Files of a checkpoint, beside the manifest.
 const (
 	modelFile     = "model.safetensors"
-	averageFile   = "ema.safetensors" // of runs with a moving average of the weights
+	averageFile   = "ema.safetensors" // of runs with a moving average of the weights: of those that are trained
 	optimizerFile = "optimizer.safetensors"
 	stateFile     = "state.json"
 	productsFile  = "products.json" // of devices whose library chooses algorithms
@@ -113,7 +113,8 @@ func (t *Trainer) stored() []storedFile {
 	}
 	files := []storedFile{{modelFile, weightsIn(t.weights)}, {optimizerFile, moments}}
 	if t.average != nil {
-		files = append(files, storedFile{averageFile, weightsIn(t.average.Weights)})
+		average := slices.DeleteFunc(weightsIn(t.average.Weights), func(s stored) bool { return s.param.Frozen }) // those are in modelFile
+		files = append(files, storedFile{averageFile, average})
 	}
 	return files
 }
@@ -124,14 +125,6 @@ func weightsIn(w *model.Weights) (list []stored) {
 		list = append(list, stored{p.Name, p, p.Master})
 	}
 	return list
-}
-
-// weightsFile names the file with the weights that a checkpoint is opened for: the average, where the run kept one.
-func weightsFile(c *checkpoint.Checkpoint) string {
-	if c.Has(averageFile) {
-		return averageFile
-	}
-	return modelFile
 }
 
 // tensors are the contents of buffers for a checkpoint. One tensor at a time is on the host.
@@ -156,8 +149,8 @@ func tensors(b kernels.Backend, stored []stored) (list []checkpoint.Tensor) {
 	return list
 }
 
-// restore fills buffers from a checkpoint's file of tensors, which must hold exactly these.
-func restore(b kernels.Backend, file *checkpoint.Safetensors, list []stored) error {
+// restore fills buffers from a checkpoint's tensors, which must be exactly these.
+func restore(b kernels.Backend, file weightSource, list []stored) error {
 	unknown := map[string]bool{}
 	for _, name := range file.Names() {
 		unknown[name] = true

@@ -134,10 +134,15 @@ func Export(o ExportOptions) (*hf.Exported, error) {
 	if x.Head == "" {
 		x.Head = defaultHead(config, origin.own && origin.Bare || len(x.Skip) > 0)
 	}
-	if x.Tensors, err = c.Tensors(weightsFile(c)); err != nil {
+	weights, err := mergedWeights(c, config)
+	if err != nil {
 		return nil, err
 	}
-	defer x.Tensors.Close()
+	defer weights.Close()
+	x.Model.Adapter, x.Tensors = model.Adapter{}, weights
+	if config.Adapter.On() {
+		x.Notes = append(x.Notes, "the adapters are merged into the weights")
+	}
 	card := o.card(c, config)
 	if origin.Family != "" {
 		card.Origin = origin.Folder
@@ -196,7 +201,7 @@ func readConfig(c *checkpoint.Checkpoint) (Config, error) {
 	if err := runfile.Decode(filepath.Join(c.Dir(), configFile), raw, &config); err != nil {
 		return config, fault.Checkpoint.Errorf("%w", err)
 	}
-	return config, nil
+	return config, fault.Checkpoint.Wrap(config.adapt())
 }
 
 // An origin is the Hugging Face folder behind a checkpoint.

@@ -16,7 +16,7 @@ import (
 // ExportOptions say what is exported and how.
 type ExportOptions struct {
 	Model         model.Config
-	Tensors       *checkpoint.Safetensors // parameters under our names, float32
+	Tensors       Tensors // parameters under our names, float32
 	Tokenizer     *text.Tokenizer
 	TokenizerJSON []byte            // as the checkpoint has it
 	Companions    map[string][]byte // of the folder that the model was imported from
@@ -30,6 +30,11 @@ type ExportOptions struct {
 	Notes         []string         // of the caller, before those of the export
 	Lossy         bool             // go on without what the architecture has no place for
 	Card          func(Exported) []byte
+}
+
+// Tensors give parts of named tensors, of which nothing is missing.
+type Tensors interface {
+	ReadRange(name string, from int64, dst []float32) error
 }
 
 // Exported says what an export consists of.

@@ -8,7 +8,7 @@ import "palimpsest/kernels"
 // forwardAttention reads in [n,C] and writes out [n,C].
 func (a *Activations) forwardAttention(w *Weights, l *blockActivations, layer int, in, out kernels.Buf) {
 	b, c, n := &w.blocks[layer], a.c, a.n
-	a.b.Linear(l.qkv, in, b.qkv.weight.compute(), b.qkv.bias.compute(), kernels.Buf{}, n, c.Width, c.qkvWidth(), kernels.None)
+	a.product(l, b.qkv, l.qkv, in, kernels.Buf{}, n, c.Width, c.qkvWidth(), kernels.None)
 	a.rotate(l.qkv, w.rope(layer), false)
 	if c.relative() {
 		a.forwardDistances(b, l, layer)
@@ -24,7 +24,7 @@ func (a *Activations) forwardAttention(w *Weights, l *blockActivations, layer in
 	if c.normFormer() {
 		projected = l.attnOut
 	}
-	a.b.Linear(projected, heads, b.proj.weight.compute(), b.proj.bias.compute(), kernels.Buf{}, n, c.Width, c.Width, kernels.None)
+	a.product(l, b.proj, projected, heads, kernels.Buf{}, n, c.Width, c.Width, kernels.None)
 	if c.normFormer() {
 		a.innerNorm(b.outNorm, out, l.attnOut, l.mean3, l.rstd3, n, c.Width)
 	}
@@ -41,14 +41,17 @@ func (a *Activations) attend(l *blockActivations, layer int, at kernels.Attentio
 }
 
 // backwardAttention takes dout, the gradient of the sub-layer's output, and writes the gradient of its input to din, or adds it.
+// din is absent where nothing below is trained.
 func (a *Activations) backwardAttention(w *Weights, l *blockActivations, layer int, in, dout, din kernels.Buf, add bool) {
 	b, c, n := &w.blocks[layer], a.c, a.n
+	if din.Absent() && b.qkv.adapter == nil && b.proj.adapter == nil {
+		return
+	}
 	if c.normFormer() {
 		a.innerNormBackward(b.outNorm, a.ddelta, dout, l.attnOut, l.mean3, l.rstd3, n, c.Width)
 		dout = a.ddelta
 	}
-	a.b.LinearBackwardWeight(b.proj.weight.grad(), b.proj.bias.grad(), dout, l.heads, n, c.Width, c.Width)
-	a.b.LinearBackwardInput(a.dheads, dout, b.proj.weight.compute(), kernels.Buf{}, n, c.Width, c.Width, kernels.None, false)
+	a.productBackward(l, b.proj, a.dheads, dout, l.heads, n, c.Width, c.Width, false)
 	drop := a.step.drop(site(layer, siteAttention))
 	if c.relative() {
 		a.b.RelativeAttentionBackward(kernels.RelativeAttentionBackward{DQKV: a.dqkv, DTable: a.rel.ddistances, DOut: a.dheads, QKV: l.qkv, Table: l.distances,
@@ -59,8 +62,7 @@ func (a *Activations) backwardAttention(w *Weights, l *blockActivations, layer i
 			H: c.Heads, K: c.KVHeads, D: c.headWidth(), Drop: drop})
 	}
 	a.rotate(a.dqkv, w.rope(layer), true)
-	a.b.LinearBackwardWeight(b.qkv.weight.grad(), b.qkv.bias.grad(), a.dqkv, in, n, c.Width, c.qkvWidth())
-	a.b.LinearBackwardInput(din, a.dqkv, b.qkv.weight.compute(), kernels.Buf{}, n, c.Width, c.qkvWidth(), kernels.None, add)
+	a.productBackward(l, b.qkv, din, a.dqkv, in, n, c.Width, c.qkvWidth(), add)
 }
 
 // rotate turns the query and key heads of qkv by their positions, where the model has rotary ones.

@@ -89,7 +89,10 @@ func (a *Activations) recomputePre(w *Weights, i int) {
 		in = l.attnIn
 	}
 	a.attentionPre(w, i, in, stream)
-	a.forwardUp(b, l, l.mlpIn)
+	hidden := a.forwardUp(b, l, l.mlpIn)
+	if d := b.down.adapter; d != nil {
+		a.lower(d, l.low[d.slot], hidden, a.n, a.c.FF)
+	}
 }
 
 // backwardPre takes the gradient of the hidden state and returns that of the embedding's output.
@@ -103,7 +106,15 @@ func (a *Activations) backwardPre(w *Weights, dhidden kernels.Buf) kernels.Buf {
 		a.backwardMLP(b, l, l.mlpIn, a.dropped(a.dres, a.step.drop(site(i, siteMLPOut))), a.din, false)
 		a.normBackward(b.mlpNorm, a.dres, a.din, l.mlpSum, l.mean2, l.rstd2, true)
 		dout := a.dropped(a.dres, a.step.drop(site(i, siteAttentionOut)))
-		if !a.c.normed(i) {
+		switch {
+		case i == 0 && w.tokens.Frozen:
+			in := l.attnIn
+			if !a.c.normed(i) {
+				in = a.streamAfter(i)
+			}
+			a.backwardAttention(w, l, i, in, dout, kernels.Buf{}, false)
+			continue
+		case !a.c.normed(i):
 			a.backwardAttention(w, l, i, a.streamAfter(i), dout, a.dres, true)
 			continue
 		}
@@ -157,8 +168,11 @@ func (a *Activations) backwardPost(w *Weights, dhidden kernels.Buf) kernels.Buf 
 		a.normBackward(b.mlpNorm, dsum, dx, l.mlpSum, l.mean2, l.rstd2, false)
 		a.backwardMLP(b, l, l.mlpIn, a.dropped(dsum, a.step.drop(site(i, siteMLPOut))), dsum, true)
 		a.normBackward(b.attnNorm, a.din, dsum, l.attnSum, l.mean1, l.rstd1, false)
-		a.backwardAttention(w, l, i, in, a.dropped(a.din, a.step.drop(site(i, siteAttentionOut))), a.din, true)
 		dx = a.din
+		if i == 0 && w.tokens.Frozen {
+			dx = kernels.Buf{}
+		}
+		a.backwardAttention(w, l, i, in, a.dropped(a.din, a.step.drop(site(i, siteAttentionOut))), dx, true)
 	}
 	return dx
 }

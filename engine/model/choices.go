@@ -44,6 +44,14 @@ func (c Config) local(layer int) bool {
 	return a.Window > 0 && (a.GlobalEvery == 0 || layer%a.GlobalEvery != 0)
 }
 
+// upWidth is the width of what the first product of the MLP gives.
+func (c Config) upWidth() int {
+	if c.gated() {
+		return 2 * c.FF
+	}
+	return c.FF
+}
+
 // relativeWidth is that of a row of relative positions, seen as queries and as keys.
 func (c Config) relativeWidth() int { return (c.Heads + c.KVHeads) * c.headWidth() }
 

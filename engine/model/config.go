@@ -46,6 +46,8 @@ type Config struct {
 	InitScale string  `yaml:"init_scale" enum:",residual,depth,none" doc:"residual: as said at init_std; depth: MLP weights of layer i from 0 times sqrt(1/(2(1+i))) (LTG-BERT); none; open: residual in pre-norm models"`
 
 	Classifiers []objectives.Head `yaml:"classifiers,omitempty" doc:"classification heads beside the LM head: name, kind (sequence or token), classes"`
+
+	Adapter Adapter `yaml:"-"` // the run file's section of that name
 }
 
 // Attention makes some layers local (ModernBERT, arXiv 2412.13663; Longformer, arXiv 2004.05150).

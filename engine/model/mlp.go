@@ -7,17 +7,17 @@ import "palimpsest/kernels"
 
 func (a *Activations) forwardMLP(w *blockWeights, l *blockActivations, in, out kernels.Buf) {
 	hidden := a.forwardUp(w, l, in)
-	a.b.Linear(out, hidden, w.down.weight.compute(), w.down.bias.compute(), kernels.Buf{}, a.n, a.c.FF, a.c.Width, kernels.None)
+	a.product(l, w.down, out, hidden, kernels.Buf{}, a.n, a.c.FF, a.c.Width, kernels.None)
 }
 
 // forwardUp does all but the last product, whose input it returns: what the backward pass reads.
 func (a *Activations) forwardUp(w *blockWeights, l *blockActivations, in kernels.Buf) (hidden kernels.Buf) {
 	c, n, act := a.c, a.n, a.c.activation()
 	if c.gated() {
-		a.b.Linear(l.upPre, in, w.up.weight.compute(), w.up.bias.compute(), kernels.Buf{}, n, c.Width, 2*c.FF, kernels.None)
+		a.product(l, w.up, l.upPre, in, kernels.Buf{}, n, c.Width, 2*c.FF, kernels.None)
 		a.b.Gated(l.upAct, l.upPre, n, c.FF, act)
 	} else {
-		a.b.Linear(l.upAct, in, w.up.weight.compute(), w.up.bias.compute(), l.upPre, n, c.Width, c.FF, act)
+		a.product(l, w.up, l.upAct, in, l.upPre, n, c.Width, c.FF, act)
 	}
 	if !c.normFormer() {
 		return l.upAct
@@ -33,23 +33,20 @@ func (a *Activations) backwardMLP(w *blockWeights, l *blockActivations, in, dout
 	if c.normFormer() {
 		hidden = l.midNorm
 	}
-	a.b.LinearBackwardWeight(w.down.weight.grad(), w.down.bias.grad(), dout, hidden, n, c.FF, c.Width)
-	up := c.FF
 	switch {
-	case c.gated() || c.normFormer():
-		a.b.LinearBackwardInput(a.dact, dout, w.down.weight.compute(), kernels.Buf{}, n, c.FF, c.Width, kernels.None, false)
+	case c.gated() || c.normFormer() || w.down.adapter != nil:
+		a.productBackward(l, w.down, a.dact, dout, hidden, n, c.FF, c.Width, false)
 		if c.normFormer() {
 			a.innerNormBackward(w.midNorm, a.dact, a.dact, l.upAct, l.mean4, l.rstd4, n, c.FF)
 		}
 		if c.gated() {
-			up = 2 * c.FF
 			a.b.GatedBackward(a.dup, a.dact, l.upPre, n, c.FF, act)
 		} else {
 			a.b.ActivationBackward(a.dup, a.dact, l.upPre, n*c.FF, act)
 		}
 	default:
+		a.weightBackward(w.down, dout, hidden, n, c.FF, c.Width)
 		a.b.LinearBackwardInput(a.dup, dout, w.down.weight.compute(), l.upPre, n, c.FF, c.Width, act, false)
 	}
-	a.b.LinearBackwardWeight(w.up.weight.grad(), w.up.bias.grad(), a.dup, in, n, c.Width, up)
-	a.b.LinearBackwardInput(din, a.dup, w.up.weight.compute(), kernels.Buf{}, n, c.Width, up, kernels.None, add)
+	a.productBackward(l, w.up, din, a.dup, in, n, c.Width, c.upWidth(), add)
 }

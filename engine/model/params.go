@@ -13,17 +13,19 @@ import (
 
 // A Param is one named tensor of the model. Master is what the optimiser updates, Compute what products read (the same
 // memory where the backend computes in the master's type), Grad the sum of gradients of the running update (absent in
-// frozen weights). Tensor is the named, shaped handle over Master.
+// weights that are not trained). Tensor is the named, shaped handle over Master.
 type Param struct {
 	Name                  string
 	Shape                 []int
-	Offset                int  // of the tensor in the flat buffers of Weights
+	Offset                int  // of the tensor in the flat buffers of Weights, those of trained or of frozen parameters
 	Decay                 bool // weight decay applies: matrices, not norms and biases
+	Frozen                bool // never trained: behind an adapter
 	Tensor                *tensor.Dense
 	Master, Compute, Grad kernels.Buf
 
-	std  float64 // initial standard deviation; 0: constant
-	fill float64 // initial constant
+	std   float64 // initial standard deviation
+	bound float64 // or bound of a uniform distribution around 0
+	fill  float64 // or, where both are 0, the initial constant
 }
 
 // Len returns the number of elements.
@@ -37,8 +39,11 @@ func length(shape []int) int {
 	return n
 }
 
-// linear is a weight [out,in] with its bias [out], which may be nil.
-type linear struct{ weight, bias *Param }
+// linear is a weight [out,in] with its bias [out], which may be nil, as may be its adapter.
+type linear struct {
+	weight, bias *Param
+	adapter      *adapter
+}
 
 // norm is a gain [C] with its bias [C], which may be nil.
 type norm struct{ gain, bias *Param }
@@ -62,15 +67,19 @@ type headWeights struct {
 
 // Weights are the parameters of one model, apart from any activations, so that a frozen reference can run beside it.
 //
-// All parameters lie in one allocation, those with weight decay first: whole-model ops (zeroing, the gradient norm, the
-// optimiser's update) are then one or two calls over Master, Grad and Compute. Gaps between tensors stay zero.
+// All parameters that can be trained lie in one allocation, those with weight decay first: whole-model ops (zeroing, the
+// gradient norm, the optimiser's update) are then one or two calls over Master, Grad and Compute. Gaps between tensors stay
+// zero. What adapters freeze lies in an allocation of its own, which several Weights may share.
 type Weights struct {
 	Config   Config
 	Params   []*Param
 	Master   kernels.Buf
 	Compute  kernels.Buf
-	Grad     kernels.Buf // absent when frozen
-	DecayLen int         // elements of the flat buffers that belong to tensors with weight decay
+	Grad     kernels.Buf // absent where nothing is trained
+	TrainLen int         // elements of the flat buffers
+	DecayLen int         // the first of them, which belong to tensors with weight decay
+
+	frozen frozenWeights
 
 	tokens, positions, types, relative *Param
 	embedNorm, finalNorm, relativeNorm norm
@@ -78,6 +87,12 @@ type Weights struct {
 	heads                              []headWeights // LM head first, then Config.Classifiers
 
 	ropeGlobal, ropeLocal kernels.Buf // cosines and sines by kind of layer
+}
+
+// frozenWeights are the flat buffers of parameters that adapters freeze; absent without any.
+type frozenWeights struct {
+	master, compute kernels.Buf
+	shared          bool // with other Weights, which fill them
 }
 
 // alignment of a tensor in the flat buffers, in elements: 64 bytes of float32.
@@ -126,10 +141,7 @@ func (w *Weights) layout() {
 	if c.EmbedNorm == on {
 		w.embedNorm = newNorm("embed.norm", C)
 	}
-	up := F
-	if c.gated() {
-		up = 2 * F
-	}
+	up := c.upWidth()
 	for i := range c.Layers {
 		prefix := fmt.Sprintf("layers.%d.", i)
 		proj, upStd, down := c.initStd(i)
@@ -177,6 +189,7 @@ func (w *Weights) layout() {
 		head.logits = newLinear(prefix, c.InitStd, true, h.Classes, C)
 		w.heads = append(w.heads, head)
 	}
+	w.layoutAdapters()
 }
 
 // ClassifierPrefix begins the names of the parameters of classification heads.
@@ -190,20 +203,26 @@ func Layout(c Config) *Weights {
 	return w
 }
 
-// place gives every parameter its offset, those with weight decay first, and returns the length of the flat buffers.
-func (w *Weights) place() (total int) {
+// place gives every parameter its offset, those with weight decay first, and returns the length of the flat buffers of what is
+// frozen. That of the others is TrainLen.
+func (w *Weights) place() (frozen int) {
 	for _, decay := range []bool{true, false} {
 		for _, p := range w.Params {
-			if p.Decay == decay {
-				p.Offset = total
-				total += (p.Len() + alignment - 1) / alignment * alignment
+			if p.Decay != decay {
+				continue
 			}
+			end := &w.TrainLen
+			if p.Frozen {
+				end = &frozen
+			}
+			p.Offset = *end
+			*end += (p.Len() + alignment - 1) / alignment * alignment
 		}
 		if decay {
-			w.DecayLen = total
+			w.DecayLen = w.TrainLen
 		}
 	}
-	return total
+	return frozen
 }
 
 // NumParams returns the number of parameters of a resolved configuration, without allocating them.
@@ -211,6 +230,16 @@ func NumParams(c Config) int64 {
 	var n int64
 	for _, p := range Layout(c).Params {
 		n += int64(p.Len())
+	}
+	return n
+}
+
+// NumTrained returns how many of them a run trains: all, or the adapters and what is trained beside them.
+func NumTrained(c Config) (n int64) {
+	for _, p := range Layout(c).Params {
+		if !p.Frozen {
+			n += int64(p.Len())
+		}
 	}
 	return n
 }
@@ -228,23 +257,45 @@ func (w *Weights) ByName(name string) *Param {
 // NewWeights allocates the parameters of a resolved configuration; trainable ones get gradients. They are zero until
 // Init or a checkpoint fills them, and Publish must follow a change of Master from outside the optimiser.
 func NewWeights(b kernels.Backend, c Config, trainable bool) *Weights {
-	w := &Weights{Config: c}
+	return newWeights(b, c, trainable, frozenWeights{})
+}
+
+// Fork allocates weights of the same model that are not trained, over the same frozen ones where there are any: an average, or
+// an earlier state.
+func (w *Weights) Fork(b kernels.Backend) *Weights {
+	frozen := w.frozen
+	frozen.shared = !frozen.master.Absent()
+	return newWeights(b, w.Config, false, frozen)
+}
+
+func newWeights(b kernels.Backend, c Config, trainable bool, frozen frozenWeights) *Weights {
+	w := &Weights{Config: c, frozen: frozen}
 	w.layout()
-	total := w.place()
+	below := w.place()
 	info := b.Info()
-	w.Master = b.Alloc(info.Master, total)
-	w.Compute = w.Master
-	if info.Compute != info.Master {
-		w.Compute = b.Alloc(info.Compute, total)
+	alloc := func(n int) (master, compute kernels.Buf) {
+		master = b.Alloc(info.Master, n)
+		if info.Compute == info.Master {
+			return master, master
+		}
+		return master, b.Alloc(info.Compute, n)
+	}
+	w.Master, w.Compute = alloc(w.TrainLen)
+	if below > 0 && !frozen.shared {
+		w.frozen.master, w.frozen.compute = alloc(below)
 	}
 	if trainable {
-		w.Grad = b.Alloc(info.Master, total)
+		w.Grad = b.Alloc(info.Master, w.TrainLen)
 	}
 	for _, p := range w.Params {
 		from, to := p.Offset, p.Offset+p.Len()
-		p.Master, p.Compute = w.Master.Slice(from, to), w.Compute.Slice(from, to)
-		if trainable {
-			p.Grad = w.Grad.Slice(from, to)
+		if p.Frozen {
+			p.Master, p.Compute = w.frozen.master.Slice(from, to), w.frozen.compute.Slice(from, to)
+		} else {
+			p.Master, p.Compute = w.Master.Slice(from, to), w.Compute.Slice(from, to)
+			if trainable {
+				p.Grad = w.Grad.Slice(from, to)
+			}
 		}
 		p.Tensor = b.Tensor(p.Master, p.Shape...)
 	}
@@ -269,7 +320,7 @@ func (w *Weights) rope(layer int) kernels.Buf {
 // initChunk is how many elements of a tensor share a draw, so that chunks are independent work.
 const initChunk = 1 << 16
 
-// Init draws the initial parameters: normal with the tensor's standard deviation, cut at three of them, or its constant.
+// Init draws the initial parameters: normal with the tensor's standard deviation, cut at three of them, uniform, or its constant.
 // An element is a function of the seed, its tensor and its place alone. The host holds a few chunks at a time, never a
 // second copy of a tensor.
 func (w *Weights) Init(b kernels.Backend, seed uint64) {
@@ -314,6 +365,9 @@ func (p *Param) initial(values []float32, d philox.Draw) {
 	for e := 0; e < len(values); {
 		if p.std == 0 {
 			values[e] = float32(p.fill)
+			if p.bound > 0 {
+				values[e] = float32(p.bound * (2*d.Float64() - 1))
+			}
 			e++
 			continue
 		}
@@ -329,10 +383,16 @@ func (p *Param) initial(values []float32, d philox.Draw) {
 
 // Publish brings the copy that products read up to date with Master.
 func (w *Weights) Publish(b kernels.Backend) {
-	if w.Compute != w.Master {
-		values := make([]float32, w.Master.Len())
-		b.Download(values, w.Master)
-		b.Upload(w.Compute, values)
+	publish := func(compute, master kernels.Buf) {
+		if compute != master {
+			values := make([]float32, master.Len())
+			b.Download(values, master)
+			b.Upload(compute, values)
+		}
+	}
+	publish(w.Compute, w.Master)
+	if !w.frozen.shared {
+		publish(w.frozen.compute, w.frozen.master)
 	}
 }
 

@@ -62,13 +62,25 @@ func (a *Activations) forwardDistances(b *blockWeights, l *blockActivations, lay
 	r, P, C, out := &a.rel, a.c.relativeRows(), a.c.Width, a.c.relativeWidth()
 	a.b.Dropout(r.dropped, r.norm, P, C, a.step.drop(site(layer, siteRelative)))
 	a.b.Linear(l.distances, r.dropped, first(b.qkv.weight.compute(), out, C), first(b.qkv.bias.compute(), out, 1), kernels.Buf{}, P, C, out, kernels.None)
+	if d := b.qkv.adapter; d != nil {
+		a.adaptDistances(d, l.distances)
+	}
 }
 
 // backwardDistances takes the gradient in ddistances.
 func (a *Activations) backwardDistances(b *blockWeights, layer int) {
 	r, P, C, out := &a.rel, a.c.relativeRows(), a.c.Width, a.c.relativeWidth()
+	if b.qkv.weight.Frozen && b.qkv.adapter == nil {
+		return
+	}
 	drop := a.step.drop(site(layer, siteRelative))
 	a.b.Dropout(r.dropped, r.norm, P, C, drop)
+	if d := b.qkv.adapter; d != nil {
+		a.adaptDistancesBackward(d)
+	}
+	if b.qkv.weight.Frozen {
+		return
+	}
 	a.b.LinearBackwardWeight(first(b.qkv.weight.grad(), out, C), first(b.qkv.bias.grad(), out, 1), r.ddistances, r.dropped, P, C, out)
 	a.b.LinearBackwardInput(r.drow, r.ddistances, first(b.qkv.weight.compute(), out, C), kernels.Buf{}, P, C, out, kernels.None, false)
 	a.b.Dropout(r.drow, r.drow, P, C, drop)

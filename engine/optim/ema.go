@@ -21,15 +21,15 @@ func DefaultEMA() EMAConfig { return EMAConfig{Warmup: true} }
 // of the parameters P after the update. Updates that the guard refuses leave it as it is and do not count.
 type EMA struct {
 	Config  EMAConfig
-	Weights *model.Weights // the average, frozen
+	Weights *model.Weights // the average; what adapters freeze it shares with the model
 }
 
 // NewEMA allocates the average of a model, or returns nil where none is asked for.
-func NewEMA(b kernels.Backend, c EMAConfig, m model.Config) *EMA {
+func NewEMA(b kernels.Backend, c EMAConfig, w *model.Weights) *EMA {
 	if c.Decay == 0 {
 		return nil
 	}
-	return &EMA{c, model.NewWeights(b, m, false)}
+	return &EMA{c, w.Fork(b)}
 }
 
 // Begin sets the average to the weights.

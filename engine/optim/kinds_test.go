@@ -268,7 +268,7 @@ func TestEMAByHand(t *testing.T) {
 		{EMAConfig{Decay: 0.9}, []float64{0.9, 0.9, 0.9}},
 		{EMAConfig{Decay: 0.26, Warmup: true}, []float64{2. / 11, 3. / 12, 0.26}},
 	} {
-		e := NewEMA(b, c.config, w.Config)
+		e := NewEMA(b, c.config, w)
 		e.Begin(b, w)
 		want := clone(w.Master)
 		for i, keep := range c.keep {
@@ -282,7 +282,7 @@ func TestEMAByHand(t *testing.T) {
 			}
 		}
 	}
-	if NewEMA(b, EMAConfig{}, w.Config) != nil {
+	if NewEMA(b, EMAConfig{}, w) != nil {
 		t.Error("an average was made of nothing")
 	}
 }

@@ -56,7 +56,7 @@ func (c Config) Validate() (problems []error) {
 	return problems
 }
 
-// Optimizer holds the moments of all parameters. M is laid out like model.Weights; V has the parts that need a second
+// Optimizer holds the moments of all parameters that are trained. M is laid out like model.Weights; V has the parts that need a second
 // moment, one behind the other.
 type Optimizer struct {
 	Config  Config
@@ -72,7 +72,7 @@ type Optimizer struct {
 // New allocates zero moments.
 func New(b kernels.Backend, c Config, w *model.Weights) *Optimizer {
 	master := b.Info().Master
-	o := &Optimizer{Config: c, parts: partsOf(c, w), M: b.Alloc(master, w.Master.Len())}
+	o := &Optimizer{Config: c, parts: partsOf(c, w), M: b.Alloc(master, w.TrainLen)}
 	second, largest, side, step := 0, 0, 0, 0
 	for i := range o.parts {
 		p := &o.parts[i]
@@ -106,7 +106,7 @@ type Moment struct {
 	Buf    kernels.Buf
 }
 
-// State lists the moments of all parameters, always in the same order.
+// State lists the moments of all parameters that are trained, always in the same order.
 func (o *Optimizer) State() (list []Moment) {
 	for _, p := range o.parts {
 		for _, q := range p.params {

@@ -118,7 +118,7 @@ func TestNonFiniteGuardLeavesEveryBit(t *testing.T) {
 				b, w := newModel(t)
 				c := Default()
 				c.Kind = kind
-				o, average := New(b, c, w), NewEMA(b, EMAConfig{Decay: 0.5}, w.Config)
+				o, average := New(b, c, w), NewEMA(b, EMAConfig{Decay: 0.5}, w)
 				average.Begin(b, w)
 				fill(w.Grad, func(i int) float64 { return float64(i) })
 				fill(o.M, func(i int) float64 { return float64(i) * 0.25 })

@@ -24,9 +24,9 @@ type part struct {
 // A matrix is rows [first,first+rows) of a parameter.
 type matrix struct{ first, rows, cols int }
 
-// partsOf lists the parts in the order of the flat buffers.
+// partsOf lists the parts of what is trained in the order of the flat buffers.
 func partsOf(c Config, w *model.Weights) (parts []part) {
-	params := slices.Clone(w.Params)
+	params := slices.DeleteFunc(slices.Clone(w.Params), func(p *model.Param) bool { return p.Frozen })
 	slices.SortFunc(params, func(a, b *model.Param) int { return cmp.Compare(a.Offset, b.Offset) })
 	for _, q := range params {
 		p := part{params: []*model.Param{q}, from: q.Offset, to: q.Offset + q.Len(), scale: layerScale(c.LayerDecay, w.Config.Layers, q.Name)}
