@@ -81,6 +81,7 @@ type KernelResult struct {
 // rules are printed with every report.
 var rules = []string{
 	"FLOPs: products 2 x rows x in x out; attention 4 D a head and pair that attends (a causal segment: half of n^2 pairs), backward 2.5 times forward; relative attention also 4 D a token and bucket",
+	"FLOPs of lattices: links 2 D a head and allowed link, backward 3 times forward; alignment with both gradients 9 a step of its program (addition, exponential, addition, three times): M S^2 / 2 steps of dag, 3 (2 M + 1) S of ctc",
 	"bytes: every input once, every output once, what is added to twice; nothing for what a kernel reads again",
 	"% of peak: of the best product where FLOPs are counted, else of the better of a copy and an addition, all measured in this run",
 	"correct: a small shape of the same op against the float64 oracle by the compliance suite's rule, then no NaN in the outputs of the timed shape; what is incorrect is not timed",

@@ -30,7 +30,9 @@ type scale struct {
 	rows           int   // tokens of a step
 	width, ff      int
 	vocabs         []int
+	references     []int // vocabularies for pulls to a reference model
 	lossRows       int
+	source         int    // tokens of a sequence whose masks are expanded to 4 states each
 	softmax        [2]int // rows, columns
 	parameters     int
 	square         [][3]int // products for the peak: rows, in, out
@@ -41,11 +43,11 @@ type scale struct {
 // FlashAttention's benchmarks have them, GPT-2's and BERT-base's layers.
 var scales = map[string]scale{
 	"device": {tokens: 16384, hidden: 2048, lengths: []int{512, 1024, 2048, 4096}, rows: 16384, width: 768, ff: 3072, vocabs: []int{32000, 50304, 128256},
-		lossRows: 4096, softmax: [2]int{65536, 512}, parameters: 124e6, square: [][3]int{{1024, 1024, 1024}, {4096, 4096, 4096}, {2048, 13312, 2048}, {8192, 8192, 8192}}, copies: 1 << 30},
+		references: []int{8192, 32000, 50304}, lossRows: 4096, source: 128, softmax: [2]int{65536, 512}, parameters: 124e6, square: [][3]int{{1024, 1024, 1024}, {4096, 4096, 4096}, {2048, 13312, 2048}, {8192, 8192, 8192}}, copies: 1 << 30},
 	"host": {tokens: 1024, hidden: 512, lengths: []int{128, 512, 1024}, rows: 1024, width: 768, ff: 3072, vocabs: []int{32000, 50304, 128256},
-		lossRows: 64, softmax: [2]int{2048, 512}, parameters: 8e6, square: [][3]int{{1024, 1024, 1024}}, copies: 128 << 20},
+		references: []int{8192, 32000, 50304}, lossRows: 64, source: 128, softmax: [2]int{2048, 512}, parameters: 8e6, square: [][3]int{{1024, 1024, 1024}}, copies: 128 << 20},
 	"tiny": {tokens: 64, hidden: 128, lengths: []int{32}, rows: 40, width: 64, ff: 128, vocabs: []int{97, 300},
-		lossRows: 5, softmax: [2]int{16, 40}, parameters: 5000, copies: 1 << 16},
+		references: []int{97, 300}, lossRows: 5, source: 12, softmax: [2]int{16, 40}, parameters: 5000, copies: 1 << 16},
 }
 
 // Scales are the names of the sets of shapes.
@@ -92,6 +94,8 @@ func (s scale) cases(quick bool) (list []kernel) {
 	for _, V := range vocabs {
 		add(lossCase{Rows: s.lossRows, Vocab: V})
 	}
+	add(s.pulls(quick)...)
+	add(s.lattices(quick)...)
 	columns := []int{s.width, 4096}
 	if quick || s.width < 768 {
 		columns = columns[:1]
@@ -123,6 +127,52 @@ func (s scale) cases(quick bool) (list []kernel) {
 		add(updateCase{What: what, N: s.parameters})
 	}
 	add(s.linears(quick)...)
+	return list
+}
+
+// pulls are rows of logits beside a frozen model's.
+func (s scale) pulls(quick bool) (list []kernel) {
+	vocabs := s.references
+	if quick {
+		vocabs = vocabs[1:2]
+	}
+	for _, V := range vocabs {
+		for _, variant := range []string{"TNFF", "TNRR", "NL", "UL"} {
+			list = append(list, referenceCase{Rows: s.lossRows, Vocab: V, Variant: variant})
+		}
+	}
+	return list
+}
+
+// lattices are ExLM's, of sequences of which 15 % are masked and those with everything masked: each mask, the begin and the
+// end have k = 4 states and emit a target. Under ctc also each mask by itself, as ExLM without transitions has it.
+func (s scale) lattices(quick bool) (list []kernel) {
+	const k = 4
+	sequences := max(2, s.rows*3/2/(s.source+(k-1)*(s.source*15/100+2)))
+	targets := s.source*15/100 + 2
+	masked, all := latticeSizes{sequences, k * targets, targets}, latticeSizes{max(1, sequences*3/8), k * s.source, s.source}
+	for _, back := range []bool{false, true} {
+		few := masked
+		few.Lattices = max(1, s.lossRows/few.States)
+		V := s.references[len(s.references)-1]
+		list = append(list, emissionsCase{latticeSizes: few, Vocab: V, Backward: back})
+		if !quick {
+			list = append(list, emissionsCase{latticeSizes: few, Vocab: V, CTC: true, Backward: back})
+		}
+	}
+	list = append(list, alignmentCase{latticeSizes: masked}, alignmentCase{latticeSizes: masked, CTC: true}, alignmentCase{latticeSizes: all})
+	if !quick {
+		list = append(list, alignmentCase{latticeSizes: all, CTC: true}, alignmentCase{latticeSizes: latticeSizes{sequences * targets, k, 1}, CTC: true})
+	}
+	for _, back := range []bool{false, true} {
+		c := linksCase{latticeSizes: masked, Heads: max(2, s.width/64), Width: 64, Backward: back}
+		list = append(list, c)
+		if !quick {
+			sparse, long := c, c
+			sparse.Group, long.latticeSizes = k, all
+			list = append(list, sparse, long)
+		}
+	}
 	return list
 }
 

@@ -6,7 +6,7 @@ import "testing"
 
 // The GPU's kernels over the emulated driver: replays of graphs between events, on tiny shapes.
 func TestKernelsEmulated(t *testing.T) {
-	r, err := Kernels(KernelOptions{Device: "cuda", Scale: "tiny", Ops: []string{"attention", "norm", "cross", "adamw", "linear"}, Quick: true, Budget: 1})
+	r, err := Kernels(KernelOptions{Device: "cuda", Scale: "tiny", Ops: []string{"attention", "norm", "cross", "adamw", "linear", "reference_kl", "emissions", "alignment", "links"}, Quick: true, Budget: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,6 +32,55 @@ func (a lossCase) build(m *maker, b kernels.Backend) func() {
 	return func() { b.CrossEntropy(c) }
 }
 
+// referenceCase pulls rows of logits to those of a frozen model, with the gradient in place: half of the rows have an
+// unwanted target.
+type referenceCase struct {
+	Rows    int    `json:"rows"`
+	Vocab   int    `json:"vocab"`
+	Variant string `json:"variant"` // of references
+}
+
+// references are the pulls of unwanted and of kept targets by the name that TNT's paper gives the pair; all pulls are in them.
+var references = map[string][2]kernels.Pull{
+	"TNFF": {kernels.ForwardKL, kernels.ForwardKL},
+	"TNRR": {kernels.ReverseKL, kernels.ReverseKL},
+	"NL":   {kernels.Likelihood, kernels.Likelihood},
+	"UL":   {kernels.Unlikelihood, kernels.Likelihood},
+}
+
+func (a referenceCase) op() string { return "reference_kl" }
+func (a referenceCase) shape() string {
+	return fmt.Sprintf("%d rows, vocabulary %d, %s", a.Rows, a.Vocab, a.Variant)
+}
+func (a referenceCase) flops() float64 { return 0 }
+
+// models is how many models' logits are read.
+func (a referenceCase) models() int {
+	if references[a.Variant][1] == kernels.Likelihood {
+		return 1
+	}
+	return 2
+}
+
+// bytes: logits in and out, the reference's in where a pull reads them; target, weight, and three numbers out a row.
+func (a referenceCase) bytes(s sizes) float64 {
+	return float64(1+a.models())*float64(a.Rows*a.Vocab)*s.compute + float64(a.Rows)*(4+4*s.master)
+}
+func (a referenceCase) small() kernel { a.Rows = min(a.Rows, 4); return a }
+
+func (a referenceCase) build(m *maker, b kernels.Backend) func() {
+	n, pulls := a.Rows*a.Vocab, references[a.Variant]
+	logits := m.out("gradient", m.in(n), n, 0)
+	m.consumed(logits, n)
+	k := kernels.ReferenceKL{Logits: logits, Targets: m.indices(a.Rows, a.Vocab), Weights: m.repeated(a.Rows, []float64{-1.5, 0.75}),
+		NLL: m.freshMaster("nll", a.Rows, 0), Loss: m.freshMaster("loss", a.Rows, 0), KL: m.freshMaster("kl", a.Rows, 0), R: a.Rows, V: a.Vocab,
+		Unwanted: pulls[0], Kept: pulls[1], Eps: 1e-6, Grad: true, GradScale: 1}
+	if a.models() == 2 {
+		k.Reference = m.in(n)
+	}
+	return func() { b.ReferenceKL(k) }
+}
+
 // reweighCase turns losses of rows into weights, or scales rows by them.
 type reweighCase struct {
 	Groups  int  `json:"groups"`

@@ -23,16 +23,17 @@ type maker struct {
 type contents struct {
 	draw  func(d *philox.Draw) float64
 	ints  []int32   // as they are
-	reals []float64 // as they are
+	reals []float64 // as they are, again and again
 	top   int       // integers in [0, top)
 }
 
 // An output is a result: its first n elements.
 type output struct {
-	name  string
-	buf   kernels.Buf
-	n     int
-	scale float64 // what errors are measured by; 0: its largest value, at least 1
+	name     string
+	buf      kernels.Buf
+	n        int
+	scale    float64 // what errors are measured by; 0: its largest value, at least 1
+	infinite bool    // infinities are right in it
 }
 
 // A keep is a buffer that the op destroys, with its pristine contents.
@@ -74,6 +75,11 @@ func (m *maker) table(values []float64) kernels.Buf {
 	return m.make(m.info.Master, len(values), contents{reals: values})
 }
 
+// repeated is table for n numbers that come again after the given ones.
+func (m *maker) repeated(n int, values []float64) kernels.Buf {
+	return m.make(m.info.Master, n, contents{reals: values})
+}
+
 // flags makes bytes of 0 and 1.
 func (m *maker) flags(n int) kernels.Buf { return m.make(kernels.U8, n, contents{top: 2}) }
 
@@ -87,8 +93,13 @@ func (m *maker) freshMaster(name string, n int, scale float64) kernels.Buf {
 
 // out names a buffer as a result.
 func (m *maker) out(name string, b kernels.Buf, n int, scale float64) kernels.Buf {
-	m.outs = append(m.outs, output{name, b, n, scale})
+	m.outs = append(m.outs, output{name: name, buf: b, n: n, scale: scale})
 	return b
+}
+
+// outInfinite is out for a result in which infinities are right.
+func (m *maker) outInfinite(name string, b kernels.Buf, n int) {
+	m.outs = append(m.outs, output{name: name, buf: b, n: n, infinite: true})
 }
 
 // consumed is for a buffer that the op works on in place and that would not stay ordinary numbers: its contents are put
@@ -107,11 +118,17 @@ func checked(b kernels.Backend, brain bool) *maker {
 	draw := philox.New(5, philox.StreamTest, 0, 0)
 	compute := b.Info().Compute
 	return &maker{info: b.Info(), copies: brain, alloc: b.Alloc, fill: func(buf kernels.Buf, what contents) {
-		if values := what.given(buf, &draw); values != nil {
-			b.Upload(buf, values)
+		values := make([]float64, buf.Len())
+		if given := what.given(buf, &draw); given != nil {
+			if what.reals != nil {
+				for i := range values {
+					values[i] = what.reals[i%len(what.reals)]
+				}
+				given = values
+			}
+			b.Upload(buf, given)
 			return
 		}
-		values := make([]float64, buf.Len())
 		for i := range values {
 			v := math.Round(what.draw(&draw)*512) / 512
 			if brain && buf.Type() == compute {
@@ -219,9 +236,12 @@ func (y *yard) maker() *maker {
 	}, fill: func(buf kernels.Buf, what contents) {
 		first := buf.Slice(0, min(buf.Len(), block))
 		switch values := what.given(first, &y.draw); {
-		case what.ints != nil || what.reals != nil:
+		case what.ints != nil:
 			y.b.Upload(buf, values)
 			return
+		case what.reals != nil:
+			first = buf.Slice(0, len(what.reals))
+			y.b.Upload(first, values)
 		case values != nil:
 			y.b.Upload(first, values)
 		default:

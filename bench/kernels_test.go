@@ -37,6 +37,15 @@ func TestKernelRules(t *testing.T) {
 		{softmaxCase{Rows: 3, Columns: 5}, 0, 2*15*2 + 15 + 3*4},
 		{softmaxCase{Rows: 3, Columns: 5, Backward: true}, 0, 3 * 15 * 2},
 		{lossCase{Rows: 2, Vocab: 7}, 0, 2*14*2 + 2*(4+4*4)},
+		{referenceCase{2, 7, "TNFF"}, 0, 3*14*2 + 2*(4+4*4)}, // reads both models
+		{referenceCase{2, 7, "UL"}, 0, 2*14*2 + 2*(4+4*4)},
+		{emissionsCase{latticeSizes: latticeSizes{2, 3, 2}, Vocab: 7}, 0, 42*2 + (12+6)*4 + 16},
+		{emissionsCase{latticeSizes: latticeSizes{2, 3, 2}, Vocab: 7, CTC: true, Backward: true}, 0, 2*42*2 + (18+6)*4 + 16},
+		{alignmentCase{latticeSizes: latticeSizes{2, 4, 3}}, 2 * 9 * 3 * 16 / 2, 2 * (2*(12+16) + 4) * 4},
+		{alignmentCase{latticeSizes: latticeSizes{2, 4, 3}, CTC: true}, 2 * 9 * 3 * 7 * 4, 2 * ((2*16+4)*4 + 12)},
+		// 6 links of 4 states, 4 of them between groups of 2; 8 rows of 2*8+1 numbers a head.
+		{linksCase{latticeSizes: latticeSizes{2, 4, 3}, Heads: 3, Width: 8}, 2 * 8 * 3 * 6 * 2, 8*17*3*2 + 8*3*4 + 2*16*4},
+		{linksCase{latticeSizes: latticeSizes{2, 4, 3}, Heads: 3, Width: 8, Group: 2, Backward: true}, 3 * 2 * 8 * 3 * 4 * 2, 2*8*17*3*2 + 8*4 + 8*3*4 + 2*2*16*4},
 		{normCase{Rows: 3, Columns: 4}, 0, 4*12*2 + 2*4*2 + 2*3*4},
 		{normCase{Rows: 3, Columns: 4, RMS: true, Backward: true}, 0, 3*12*2 + 4*2 + 2*4*4 + 3*4},
 		{activationCase{Rows: 2, Columns: 3, Gated: true, Backward: true}, 0, 5 * 6 * 2},
@@ -133,9 +142,24 @@ func (b broken) AdamW(a kernels.AdamW) { // forgets the copy, or the clipping
 	b.Backend.AdamW(a)
 }
 
+func (b broken) ReferenceKL(a kernels.ReferenceKL) { // wants every target
+	a.Weights = kernels.Buf{}
+	b.Backend.ReferenceKL(a)
+}
+
+func (b broken) Alignment(a kernels.Alignment) { // forgets the weights
+	a.Weights = kernels.Buf{}
+	b.Backend.Alignment(a)
+}
+
+func (b broken) Links(a kernels.Links) { // from the first state to itself
+	b.Backend.Links(a)
+	b.Copy(a.LogE.Slice(0, 1), a.LogE.Slice(1, 2))
+}
+
 func TestKernelsSeeWrongOps(t *testing.T) {
 	for _, right := range []kernels.Backend{kernels.NewRef32(), kernels.NewRefBF16()} {
-		for _, op := range []string{"masked_softmax_forward", "gated_forward", "linear_weight", "attention_forward", "adamw"} {
+		for _, op := range []string{"masked_softmax_forward", "gated_forward", "linear_weight", "attention_forward", "adamw", "reference_kl", "alignment", "links_forward"} {
 			r := tinyRun(t, broken{right}, op)
 			for _, k := range r.Results {
 				if k.Correct != Incorrect || k.Reason == "" || k.Seconds.Runs != 0 || k.ByteRate != 0 || k.OfPeak != 0 {
