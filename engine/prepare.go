@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"io"
+	"iter"
 
 	"palimpsest/engine/fault"
 	"palimpsest/engine/shard"
@@ -46,13 +47,39 @@ func (j *job) corpus() objectives.Corpus {
 	if j.valid != j.data {
 		sets = append(sets, j.valid)
 	}
-	return objectives.Corpus{Types: entityTypes(j.data), Documents: func(yield func(objectives.Document, error) bool) {
-		for _, ds := range sets {
-			if !j.pieces(ds, yield) {
-				return
+	each := func(read func(*shard.Dataset, func(objectives.Document, error) bool) bool) iter.Seq2[objectives.Document, error] {
+		return func(yield func(objectives.Document, error) bool) {
+			for _, ds := range sets {
+				if !read(ds, yield) {
+					return
+				}
 			}
 		}
-	}}
+	}
+	return objectives.Corpus{Types: entityTypes(j.data), Documents: each(j.pieces), Uncut: each(j.whole)}
+}
+
+// whole is pieces of documents that are not cut.
+func (j *job) whole(ds *shard.Dataset, yield func(objectives.Document, error) bool) bool {
+	stream, err := ds.Stream(shard.StreamConfig{Epochs: 1, Planes: j.planes(), Decoders: j.config.Data.Threads}, shard.Cursor{})
+	if err != nil {
+		yield(objectives.Document{}, err)
+		return false
+	}
+	defer stream.Close()
+	for {
+		doc, err := stream.Next()
+		if errors.Is(err, io.EOF) {
+			return true
+		}
+		if err != nil {
+			yield(objectives.Document{}, err)
+			return false
+		}
+		if !yield(objectives.Document{ID: doc.ID, Tokens: doc.Tokens, Planes: doc.Planes}, nil) {
+			return false
+		}
+	}
 }
 
 // pieces yields a data set's documents as the run cuts them, until yield has enough; then, or after an error, it returns false.

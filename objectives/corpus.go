@@ -6,6 +6,7 @@ import "iter"
 // documents, in the pieces in which they will be planned, at epoch 0.
 type Corpus struct {
 	Documents iter.Seq2[Document, error] // may be run through more than once
+	Uncut     iter.Seq2[Document, error] // the same documents whole; nil: as they are
 	Types     []string                   // of entities in the bio plane, by number; nil: not known
 }
 

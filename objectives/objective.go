@@ -21,12 +21,15 @@ type Settings struct {
 	EXLM       EXLM
 	RMLM       RMLM
 	Ends       *Ends // of exlm: what its documents have in common, shared by the run's objectives; may be nil
-	Held       bool  // for evaluations
+	TNT        TNT
+	NPO        NPO
+	Reference  bool // the run has a frozen reference model
+	Held       bool // for evaluations
 }
 
 // Names lists the objectives that New knows.
 func Names() []string {
-	return []string{"clm", "mlm", "mntp", "antlm", "classify", "tag", "mslm", "rft", "exlm", "rmlm"}
+	return []string{"clm", "mlm", "mntp", "antlm", "classify", "tag", "mslm", "rft", "exlm", "rmlm", "tnt", "npo"}
 }
 
 // New returns the objective of that name.
@@ -48,6 +51,10 @@ func New(name string, s Settings) (Objective, error) {
 		return newEXLM(s)
 	case "rmlm":
 		return newRMLM(s)
+	case "tnt":
+		return newTNT(s)
+	case "npo":
+		return newNPO(s)
 	case "classify", "tag":
 		return newClassify(name, s)
 	}
