@@ -13,6 +13,8 @@ type Document struct {
 	// Class is that of the whole document, an index into Reader.Classes, when it is Labelled.
 	Class    int
 	Labelled bool
+	// Generation is set for records of the shape generation.
+	Generation *Generation
 }
 
 // A SpanKind says what a LabelSpan marks.
@@ -27,6 +29,8 @@ const (
 	Entity
 	// Markup was written by a template, so that names of special tokens in it are meant as such.
 	Markup
+	// Unwanted is what a model shall not write.
+	Unwanted
 )
 
 // A LabelSpan marks the bytes [Start, End) of a document's text; it is never empty.

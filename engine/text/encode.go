@@ -19,9 +19,11 @@ import (
 type EncodeOptions struct {
 	BOS, EOS  int32 // put around every document; -1 for none
 	MinTokens int   // documents of fewer tokens, BOS and EOS not counted, are dropped; default 1
-	// Planes to make, of PlaneLoss, PlaneBIO and PlaneLabel. In the loss plane BOS is context; EOS is learned when the text ends
-	// with an answer or has none. In the bio plane both are TagNone, in the label plane they have the document's class.
+	// Planes to make, of PlaneLoss, PlaneBIO, PlaneLabel and PlaneSign. In the loss plane BOS is context; EOS is learned when the
+	// text ends with an answer or has none. In the bio plane both are TagNone, in the label plane they have the document's
+	// class. In the sign plane BOS and context are SignNone, and EOS is part of a generation that was not cut off.
 	Planes []string
+	Sign   SignRule // how PlaneSign comes about
 	// FirstSubword gives a tag of the bio plane only to tokens that open a word (Tokenizer.WordStarts, without the space before
 	// it where that is a token of its own), and TagNone to the others; by default the others of an entity have TagInside, and those outside TagOutside.
 	FirstSubword bool
@@ -72,6 +74,8 @@ type EncodeStats struct {
 	Passed                   int64 // documents passed over for From; no other number counts them
 	Read                     int64 // bytes of all documents, the dropped ones too
 	LostEntities             int64 // entities without a token of their own
+	LostSpans                int64 // unwanted spans without a token
+	Signs                    SignCounts
 	Learned                  int64 // tokens that the loss plane marks
 	Tagged                   int64 // tokens inside entities
 	// Classes counts, by class, the documents of the label plane.
@@ -91,8 +95,15 @@ type batch struct {
 	documents []Document
 	marks     []Mark
 	encoded   []Encoded // in the order of documents; without Tokens for one that is too short
-	lost      []int
+	outcomes  []outcome
 	done      chan struct{} // closed when encoded is filled
+}
+
+// An outcome tells what did not go into an encoded document.
+type outcome struct {
+	lost      int // entities without a token
+	lostSpans int // unwanted spans without one
+	err       error
 }
 
 // EncodeAll reads all documents of r, encodes them in parallel and hands them to each, in the order of reading and from one
@@ -126,9 +137,9 @@ func EncodeAll(r *Reader, t *Tokenizer, o EncodeOptions, each func(Encoded) erro
 			e := documentEncoder{e: t.NewEncoder(), o: &o}
 			for b := range work {
 				for i := range b.documents {
-					encoded, lost := e.encode(&b.documents[i])
+					encoded, left := e.encode(&b.documents[i])
 					encoded.Mark = b.marks[i]
-					b.encoded, b.lost = append(b.encoded, encoded), append(b.lost, lost)
+					b.encoded, b.outcomes = append(b.encoded, encoded), append(b.outcomes, left)
 				}
 				close(b.done)
 			}
@@ -142,6 +153,9 @@ func EncodeAll(r *Reader, t *Tokenizer, o EncodeOptions, each func(Encoded) erro
 	encoders.Wait()
 	if err == nil {
 		err = readErr
+	}
+	if err == nil {
+		err = o.checkSigns(&stats)
 	}
 	if err != nil {
 		return stats, err
@@ -158,8 +172,13 @@ func (o *EncodeOptions) complete(t *Tokenizer) error {
 		o.Workers = runtime.GOMAXPROCS(0)
 	}
 	for _, p := range o.Planes {
-		if p != PlaneLoss && p != PlaneBIO && p != PlaneLabel {
-			return fault.Usage.Errorf("plane %q cannot be made from text, only %s, %s and %s", p, PlaneBIO, PlaneLabel, PlaneLoss)
+		if p != PlaneLoss && p != PlaneBIO && p != PlaneLabel && p != PlaneSign {
+			return fault.Usage.Errorf("plane %q cannot be made from text, only %s, %s, %s and %s", p, PlaneBIO, PlaneLabel, PlaneLoss, PlaneSign)
+		}
+		if p == PlaneSign {
+			if err := o.Sign.check(); err != nil {
+				return err
+			}
 		}
 	}
 	switch {
@@ -231,6 +250,9 @@ func (m *marker) after(d *Document) Mark {
 	if d.Labelled {
 		m.spans = binary.LittleEndian.AppendUint64(m.spans, uint64(d.Class))
 	}
+	if d.Generation != nil {
+		m.spans = d.Generation.hash(m.spans)
+	}
 	m.digest.Write(m.spans)
 	m.digest.Write(d.Text)
 	return Mark{m.documents, m.digest.Sum64()}
@@ -242,7 +264,12 @@ func receive(queue <-chan *batch, each func(Encoded) error) (stats EncodeStats, 
 		<-b.done
 		for i, e := range b.encoded {
 			stats.Read += int64(e.Bytes)
-			stats.LostEntities += int64(b.lost[i])
+			left := b.outcomes[i]
+			if left.err != nil {
+				return stats, fault.Data.Errorf("%s:%d: %w", e.Source, e.Line, left.err)
+			}
+			stats.LostEntities += int64(left.lost)
+			stats.LostSpans += int64(left.lostSpans)
 			if e.Tokens == nil {
 				stats.TooShort++
 				continue
@@ -253,6 +280,7 @@ func receive(queue <-chan *batch, each func(Encoded) error) (stats EncodeStats, 
 			stats.Documents++
 			stats.Tokens += int64(len(e.Tokens))
 			stats.Bytes += int64(e.Bytes)
+			stats.Signs.Add(e.Planes[PlaneSign])
 			stats.Learned += int64(bytes.Count(e.Planes[PlaneLoss], []byte{1}))
 			for _, v := range e.Planes[PlaneBIO] {
 				if v != TagOutside && v != TagNone {
@@ -280,8 +308,8 @@ type documentEncoder struct {
 	opens  []bool
 }
 
-// encode returns a document without Tokens when it is too short; lost counts entities without a token.
-func (e *documentEncoder) encode(d *Document) (out Encoded, lost int) {
+// encode returns a document without Tokens when it is too short.
+func (e *documentEncoder) encode(d *Document) (out Encoded, left outcome) {
 	out = Encoded{Source: d.Source, Line: d.Line, Bytes: len(d.Text)}
 	tokens := make([]int32, 0, len(d.Text)/3+2)
 	if e.o.BOS >= 0 {
@@ -289,14 +317,23 @@ func (e *documentEncoder) encode(d *Document) (out Encoded, lost int) {
 	}
 	begin := len(tokens)
 	lossless := e.e.t.Lossless()
-	e.e.begin(d.Text, len(e.o.Planes) > 0 && !lossless)
-	tokens = e.e.encodeDocument(tokens, d)
+	drawn := d.Generation != nil && d.Generation.Tokens != nil
+	if drawn {
+		if tokens, left.err = e.given(tokens, d); left.err != nil {
+			return out, left
+		}
+	} else {
+		e.e.begin(d.Text, len(e.o.Planes) > 0 && !lossless)
+		tokens = e.e.encodeDocument(tokens, d)
+	}
 	content := tokens[begin:]
 	if len(content) < e.o.MinTokens {
-		return out, 0
+		return out, left
 	}
 	if len(e.o.Planes) > 0 {
-		e.place(content, lossless)
+		if !drawn {
+			e.place(content, lossless)
+		}
 		out.Planes = make(map[string][]byte, len(e.o.Planes))
 	}
 	for _, name := range e.o.Planes {
@@ -305,7 +342,9 @@ func (e *documentEncoder) encode(d *Document) (out Encoded, lost int) {
 		switch name {
 		case PlaneLoss:
 			plane = lossPlane(d.Spans, e.starts, e.ends)
-			outside[1] = plane[len(plane)-1]
+			if outside[1] = plane[len(plane)-1]; d.Generation != nil && d.Generation.Cut {
+				outside[1] = 0
+			}
 		case PlaneLabel:
 			class := byte(NoClass)
 			if d.Labelled {
@@ -313,8 +352,12 @@ func (e *documentEncoder) encode(d *Document) (out Encoded, lost int) {
 			}
 			plane = bytes.Repeat([]byte{class}, len(content))
 			outside = [2]byte{class, class}
+		case PlaneSign:
+			if plane, outside[1], left.lostSpans, left.err = e.signs(d, content); left.err != nil {
+				return out, left
+			}
 		default:
-			plane, lost = e.tags(d, content)
+			plane, left.lost = e.tags(d, content)
 			outside = [2]byte{TagNone, TagNone}
 		}
 		if e.o.BOS >= 0 {
@@ -329,7 +372,7 @@ func (e *documentEncoder) encode(d *Document) (out Encoded, lost int) {
 		tokens = append(tokens, e.o.EOS)
 	}
 	out.Tokens = tokens
-	return out, lost
+	return out, left
 }
 
 // tags makes the bio plane of a document's content.
@@ -370,6 +413,9 @@ func (o *EncodeOptions) provenance(r *Reader) map[string]string {
 			continue
 		case PlaneLoss:
 			m[name] = fmt.Sprintf("answers of records of the shape %s; a token with a byte of an answer is learned", r.records.name)
+			continue
+		case PlaneSign:
+			m[name] = fmt.Sprintf("-1 (255) unwanted, 1 kept, 0 not trained: records of the shape %s, %s", r.records.name, o.Sign)
 			continue
 		}
 		remark := "all tokens of a word are tagged"

@@ -258,7 +258,7 @@ func TestEncodeAll(t *testing.T) {
 	if stats.Documents > 500 {
 		t.Errorf("%+v", stats)
 	}
-	for _, o := range []EncodeOptions{{BOS: 300, EOS: -1}, {BOS: -1, EOS: -2}, {Planes: []string{"sign"}}, {Workers: -1}, {MinTokens: -1}} {
+	for _, o := range []EncodeOptions{{BOS: 300, EOS: -1}, {BOS: -1, EOS: -2}, {Planes: []string{"class"}}, {Workers: -1}, {MinTokens: -1}} {
 		_, err := EncodeAll(r, tok, o, nil)
 		wantKind(t, err, fault.Usage)
 	}

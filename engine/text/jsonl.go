@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"unicode/utf8"
 )
 
@@ -53,6 +54,8 @@ type recordReader struct {
 	values   [][]byte
 	messages []message
 	spans    []charSpan
+
+	generation generationFields
 }
 
 // read returns the document of one JSON object, in fresh memory. Escaped zero characters are text like any other; unescaped
@@ -69,7 +72,7 @@ func (r *recordReader) read(line []byte) (Document, error) {
 		r.seen = map[string]struct{}{}
 	}
 	clear(r.seen)
-	r.values = append(r.values[:0], make([][]byte, len(r.m.keys))...)
+	r.values, r.generation = append(r.values[:0], make([][]byte, len(r.m.keys))...), generationFields{}
 	err := s.object(func(key []byte) error {
 		if _, twice := r.seen[string(key)]; twice {
 			return s.errorf("the key comes twice")
@@ -88,7 +91,7 @@ func (r *recordReader) read(line []byte) (Document, error) {
 		return Document{}, err
 	}
 	for i, key := range r.m.keys {
-		if _, ok := r.seen[key]; !ok && r.m.roles[i] != r.m.spare {
+		if _, ok := r.seen[key]; !ok && !r.m.mayLack(r.m.roles[i]) {
 			return Document{}, missing(key, line)
 		}
 	}
@@ -106,12 +109,22 @@ func (r *recordReader) document() (Document, error) {
 	case "spans":
 		d := Document{Text: r.values[0]}
 		return d, annotate(&d, r.spans, r.typeOf)
+	case shapeGeneration:
+		return r.m.generated(r.values, &r.generation)
 	}
 	return r.m.document(r.values)
 }
 
 // value reads the value of a role.
 func (r *recordReader) value(s *scanner, role int) error {
+	if r.m.mayLack(r.m.roles[role]) && s.null() {
+		return nil
+	}
+	if r.m.name == shapeGeneration {
+		if ok, err := r.generationValue(s, r.m.roles[role]); ok || err != nil {
+			return err
+		}
+	}
 	switch r.m.roles[role] {
 	case "messages":
 		r.messages = r.messages[:0]
@@ -123,10 +136,6 @@ func (r *recordReader) value(s *scanner, role int) error {
 		value, err := classValue(s)
 		r.values[role] = value
 		return err
-	case r.m.spare:
-		if s.null() {
-			return nil
-		}
 	}
 	value, fresh, err := s.text()
 	if err == nil && !fresh {
@@ -213,5 +222,9 @@ func missing(field string, line []byte) error {
 	if err != nil {
 		have = append(have, "...")
 	}
-	return fmt.Errorf("no field %q; the record has %q", field, have)
+	hint := ""
+	if slices.Contains(have, shapeGeneration) {
+		hint = "; hint: the shape generation is for what a model wrote"
+	}
+	return fmt.Errorf("no field %q; the record has %q%s", field, have, hint)
 }

@@ -23,7 +23,10 @@ type ReaderOptions struct {
 	//	alpaca    instruction, input (may be missing or empty), output
 	//	messages  messages: an array of {role, content}
 	//	spans     text, spans: an array of {start, end, label} with code points from 0, end excluded
-	// Tables can have the first three. By default it is the first shape that has all roles named in Fields, so text without
+	//	generation prompt, generation, correction, spans, tokens, ended: what a model wrote; all but generation may be missing or null.
+	//	          Prompt and generation stand side by side as they are. spans: an array of {start, end} in code points of the
+	//	          generation, unwanted in it; tokens: the generation's ids as they were drawn; ended: false without an end token
+	// Tables can have the first three, and prompt, generation and correction. By default it is the first shape that has all roles named in Fields, so text without
 	// Fields. The answers of pair, alpaca and messages become Answer spans, spans become Entity spans.
 	Shape string
 	// Fields gives the field (column) of a role where it has another name than the role. In a table without a header, columns
@@ -88,6 +91,7 @@ type Report struct {
 
 	Answers   int64          // Answer spans of the documents
 	Entities  int64          // Entity spans of the documents
+	Unwanted  int64          // Unwanted spans of the documents
 	Schemes   map[Scheme]int // CoNLL files by scheme
 	DocStarts int            // -DOCSTART- lines of CoNLL files, which are no tokens
 	Repairs   int            // transitions of tags repaired,

@@ -7,6 +7,8 @@ const (
 	PlaneLoss  = "loss"  // 1 = to be learned, 0 = context only
 	PlaneBIO   = "bio"   // TagOutside, TagBegin(type), TagInside(type) or TagNone
 	PlaneLabel = "label" // class of the document at every token, or NoClass
+	PlaneSign  = "sign"  // SignUnwanted, SignKeep or SignNone
+	PlaneClass = "class" // ClassBoilerplate, ClassReasoning or ClassNone
 )
 
 // Tags of the bio plane. An entity of type k begins with 1+2k and goes on with 2+2k.

@@ -142,7 +142,7 @@ func (r *Reader) EntityTypes() []string { return slices.Clone(r.types) }
 func (r *Reader) Classes() []string { return slices.Clone(r.classes) }
 
 // Planes names the planes that the files can fill: PlaneBIO for CoNLL files and the shape spans, PlaneLoss for records with
-// answers, PlaneLabel for records with a label; nil for plain text.
+// answers, PlaneSign too for generations, PlaneLabel for records with a label; nil for plain text.
 func (r *Reader) Planes() []string {
 	planes := map[string]bool{}
 	if r.o.Label != "" {
@@ -155,6 +155,9 @@ func (r *Reader) Planes() []string {
 			planes[PlaneBIO] = true
 		case r.records.answer != "":
 			planes[PlaneLoss] = true
+			if r.records.name == shapeGeneration {
+				planes[PlaneSign] = true
+			}
 		}
 	}
 	return slices.Sorted(maps.Keys(planes))
@@ -244,6 +247,8 @@ func (p *pass) emit(d Document) bool {
 			rep.Answers++
 		case Entity:
 			rep.Entities++
+		case Unwanted:
+			rep.Unwanted++
 		}
 	}
 	if !utf8.Valid(d.Text) {

@@ -216,8 +216,8 @@ func TestPlanesOfLossyTokenizers(t *testing.T) {
 	end := at + len("thing\u0301 ")
 	out, lost := e.encode(&Document{Text: []byte(text), Tagged: true, Spans: []LabelSpan{
 		{Start: at, End: end, Kind: Entity, Type: 1}, {Start: end - 1, End: end + 1, Kind: Answer}}})
-	if lost != 0 {
-		t.Errorf("%d entities lost", lost)
+	if lost.lost != 0 {
+		t.Errorf("%d entities lost", lost.lost)
 	}
 	var entity, answer string
 	for i, id := range out.Tokens {

@@ -16,7 +16,8 @@ type shape struct {
 	name     string
 	roles    []string // what the fields of the record are; Fields renames them
 	inner    []string // roles inside the elements of the last role, an array
-	spare    string   // role that a record need not have
+	spare    string   // role that a record need not have, and the template leaves out then
+	optional []string // further ones that it need not have
 	answer   string   // role that is learned; with messages, of the assistant's
 	template map[string]string
 }
@@ -28,6 +29,8 @@ var shapes = []shape{
 	{name: "alpaca", roles: []string{"instruction", "input", "output"}, spare: "input", answer: "output", template: alpacaTemplates},
 	{name: "messages", roles: []string{"messages"}, inner: []string{"role", "content"}, answer: "content", template: messageTemplates},
 	{name: "spans", roles: []string{"text", "spans"}, inner: []string{"start", "end", "label"}},
+	{name: shapeGeneration, roles: []string{"prompt", "generation", "correction", "spans", "tokens", "ended"}, answer: "generation",
+		optional: []string{"prompt", "correction", "spans", "tokens", "ended"}},
 }
 
 // A recordMap says, for one Reader, where the parts of a record are and what is made of them. It is not changed after Open.
@@ -156,16 +159,24 @@ func (m *recordMap) setTemplate(name string) error {
 	return nil
 }
 
+// mayLack says whether a record need not have a role.
+func (m *recordMap) mayLack(role string) bool {
+	return role == m.spare || slices.Contains(m.optional, role)
+}
+
 // document makes a document of the values of a record's roles; a nil value is one that the record does not have. It serves
 // the shapes that consist of strings.
 func (m *recordMap) document(values [][]byte) (Document, error) {
 	for i, v := range values {
-		if v == nil && m.roles[i] != m.spare {
+		if v == nil && !m.mayLack(m.roles[i]) {
 			return Document{}, fmt.Errorf("no field %q", m.keys[i])
 		}
 	}
-	if m.name == "text" {
+	switch m.name {
+	case "text":
 		return Document{Text: values[0]}, nil
+	case shapeGeneration:
+		return m.generated(values, &generationFields{})
 	}
 	value := func(place string) []byte { return values[slices.Index(m.roles, place)] }
 	if len(value(m.answer)) == 0 {

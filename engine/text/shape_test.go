@@ -139,7 +139,7 @@ func TestShapeOptions(t *testing.T) {
 		want string
 	}{
 		{ReaderOptions{Shape: "chat"}, "expected one of text, pair, alpaca, messages, spans"},
-		{ReaderOptions{Fields: fields(t, "prompt=a,output=b")}, `no shape of records (text, pair, alpaca, messages, spans) has all of the roles ["output" "prompt"]`},
+		{ReaderOptions{Fields: fields(t, "prompt=a,output=b")}, `no shape of records (text, pair, alpaca, messages, spans, generation) has all of the roles ["output" "prompt"]`},
 		{ReaderOptions{Shape: "pair", Fields: fields(t, "text=a")}, `roles ["prompt" "completion"], not ["text"]`},
 		{ReaderOptions{Shape: "pair", Field: "body"}, `not ["text"]`},
 		{ReaderOptions{Fields: fields(t, "text=a"), Field: "b"}, `in field "b" and in field "a"`},

@@ -104,7 +104,11 @@ func (p *pass) columns(name string, rows *rowReader) (columns []int, ok bool) {
 	for i, key := range m.keys {
 		c := slices.Index(header, key)
 		switch {
-		case c < 0 && m.roles[i] == m.spare:
+		case m.name == shapeGeneration && slices.Contains([]string{"spans", "tokens", "ended"}, m.roles[i]):
+			if c >= 0 {
+				return nil, p.fail("%s:%d: column %q: in a table, a generation has no %s; hint: use JSON lines", name, line, key, m.roles[i])
+			}
+		case c < 0 && m.mayLack(m.roles[i]):
 		case c < 0:
 			return nil, p.fail("%s:%d: no column %q; the header has %q; hint: name the columns with fields, say that there is no "+
 				"header, or read tokens with tags in the format conll", name, line, key, clipAll(header))
