@@ -117,7 +117,7 @@ func TestAddPlaneFailsCleanlyAtEveryOperation(t *testing.T) {
 		dir := build(t, docs, small(300))
 		ds := open(t, dir)
 		f := &faulty{folder: osFolder{ds.root}, at: at}
-		_, err := ds.addPlane(f, Plane{"loss", "test"}, fill)
+		_, err := ds.putPlane(f, Plane{"loss", "test"}, PlaneOptions{}, fill)
 		got, bad := readAll(dir)
 		if bad != nil {
 			t.Fatalf("operation %d: %v", at, bad)
@@ -136,4 +136,67 @@ func TestAddPlaneFailsCleanlyAtEveryOperation(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Whatever operation of replacing a plane fails, the data set is whole: with the old plane, the new one, or none.
+func TestReplacingAPlaneFailsCleanlyAtEveryOperation(t *testing.T) {
+	docs := corpus(30, 60, 300, 28)
+	fill := func(d Document) ([]byte, error) { return planeOf(d), nil }
+	inverted := func(d Document) ([]byte, error) { // sees the plane that it replaces
+		v := make([]byte, len(d.Tokens))
+		for i, old := range d.Planes["loss"] {
+			v[i] = ^old
+		}
+		return v, nil
+	}
+	read := func(dir string) string {
+		t.Helper()
+		ds := open(t, dir)
+		if _, err := ds.Verify(nil); err != nil {
+			t.Fatal(err)
+		}
+		if len(ds.Index().Planes) == 0 {
+			return "none"
+		}
+		for id := range ds.Documents() {
+			d, err := ds.Document(id, "loss")
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := planeOf(d)
+			if ds.Index().Planes[0].Provenance == "new" {
+				for i := range want {
+					want[i] = ^want[i]
+				}
+			}
+			if string(want) != string(d.Planes["loss"]) {
+				t.Fatalf("document %d of the plane %q", id, ds.Index().Planes[0].Provenance)
+			}
+		}
+		return ds.Index().Planes[0].Provenance
+	}
+	seen := map[string]int{}
+	for at := 0; ; at++ {
+		dir := build(t, docs, small(300))
+		if _, err := AddPlane(dir, Plane{"loss", "old"}, fill); err != nil {
+			t.Fatal(err)
+		}
+		ds := open(t, dir)
+		f := &faulty{folder: osFolder{ds.root}, at: at}
+		_, err := ds.putPlane(f, Plane{"loss", "new"}, PlaneOptions{Replace: true, Read: []string{"loss"}}, inverted)
+		seen[read(dir)]++
+		if err == nil {
+			if seen["old"] < 10 || seen["none"] == 0 || seen["new"] == 0 || read(dir) != "new" {
+				t.Errorf("%v", seen)
+			}
+			break
+		}
+		wantKind(t, fault.Write, err)
+		if _, err := PutPlane(dir, Plane{"loss", "again"}, PlaneOptions{Replace: true}, fill); err != nil || read(dir) != "again" {
+			t.Fatalf("operation %d: %v, %s", at, err, read(dir))
+		}
+	}
+	dir := build(t, docs, small(300))
+	_, err := PutPlane(dir, Plane{"loss", ""}, PlaneOptions{Read: []string{"bio"}}, fill)
+	wantKind(t, fault.Data, err)
 }
