@@ -109,6 +109,7 @@ func (d *Device) begin() error {
 		return cuError("retaining the primary context", err)
 	}
 	d.ctx = handle(ctx)
+	d.queue.ctx = d.ctx
 	if err := cu.SetCurrentContext(ctx); err != nil {
 		return cuError("making the context current", err)
 	}
@@ -152,6 +153,7 @@ func (d *Device) end(gone bool) error {
 	if d.ctx == 0 {
 		return nil
 	}
+	keep(d.queue.replayer.close(d.queue.compute))
 	d.modules.Lock()
 	for _, m := range d.modules.list {
 		keep(cuError("unloading module "+m.name, m.module.Unload()))
@@ -213,6 +215,7 @@ func (d *Device) await(op string, event C.uint64_t, number uint64) error {
 func (d *Device) Flush() {
 	d.queue.mu.Lock()
 	defer d.queue.mu.Unlock()
+	d.queue.cut()
 	d.queue.flush = true
 	d.queue.work.Signal()
 }

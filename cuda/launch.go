@@ -176,20 +176,23 @@ func (d *Device) Launch(f *Function, grid, block Dim3, shared int, a *Args) {
 	q := &d.queue
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if !q.room(a.size) {
+	if !q.keeping() && !q.room(a.size) {
 		return
 	}
 	if why := f.mismatch(a, uint64(block.X)*uint64(block.Y)*uint64(block.Z), shared); why != "" {
 		q.failed(fault.Internal.Errorf("launching %s: %s", f.name, why))
 		return
 	}
-	b := q.fill()
-	copy(b.parameters[b.size:], a.buffer[:a.size])
-	c := &b.commands[b.n]
-	*c = C.command{kind: C.COMMAND_LAUNCH, handle: f.handle, shared: C.uint32_t(shared),
-		at: C.uint32_t(b.size), size: C.uint32_t(a.size)}
+	c := C.command{kind: C.COMMAND_LAUNCH, handle: f.handle, shared: C.uint32_t(shared), size: C.uint32_t(a.size)}
 	c.grid = [3]C.uint32_t{C.uint32_t(grid.X), C.uint32_t(grid.Y), C.uint32_t(grid.Z)}
 	c.block = [3]C.uint32_t{C.uint32_t(block.X), C.uint32_t(block.Y), C.uint32_t(block.Z)}
+	if q.keep(c, a.buffer[:a.size], f) {
+		return
+	}
+	b := q.fill()
+	copy(b.parameters[b.size:], a.buffer[:a.size])
+	c.at = C.uint32_t(b.size)
+	b.commands[b.n] = c
 	b.size = alignUp(b.size+a.size, 16)
 	q.added(f, false)
 }

@@ -37,6 +37,7 @@ type Products struct {
 
 	mu         sync.Mutex
 	plans      map[productKey]*product
+	prepared   uint64               // products ever
 	algorithms map[string][8]uint64 // by shape: chosen here, or taken over from an earlier run
 }
 
@@ -102,9 +103,10 @@ type productKey struct {
 
 // A product is a prepared product of one shape. c is nil where the library has no algorithm.
 type product struct {
-	owner *Products
-	m     Matmul
-	c     *C.struct_product
+	owner  *Products
+	serial uint64 // never used again
+	m      Matmul
+	c      *C.struct_product
 }
 
 // String says which product it is.
@@ -364,7 +366,8 @@ func (k productKey) class() productKey {
 
 // prepare makes descriptors and takes the algorithm of the shape's class. p.mu is held.
 func (p *Products) prepare(m Matmul, key productKey) (*product, error) {
-	plan := &product{owner: p, m: m}
+	p.prepared++
+	plan := &product{owner: p, serial: p.prepared, m: m}
 	const notSupported, invalidValue = 15, 7
 	create := func(key productKey, algo *[8]uint64, check bool) (c *C.struct_product, err error) { // nil: there is no algorithm
 		status := C.product_create(p.lt, &key.shape, C.uint64_t(m.Bias), C.uint64_t(m.Aux), (*C.uint64_t)(unsafe.Pointer(algo)), flag(check), &c)

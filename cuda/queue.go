@@ -29,6 +29,7 @@ type batch struct {
 	subjects   [batchCommands]fmt.Stringer // what a command is about, for errors
 	size       int
 	parameters [batchParameters]byte
+	sequence   *sequence // instead of all these: commands that were kept together
 }
 
 // A queue hands batches to the goroutine that owns the context. While it issues one, the next ones are filled.
@@ -48,7 +49,12 @@ type queue struct {
 	capturing       bool
 	captureErr      error
 	compute, copies C.uint64_t
+	ctx             C.uint64_t
 	calls           sync.Mutex // one call at a time
+
+	kept     *sequence   // what takes commands now, inside Together
+	spares   []*sequence // empty
+	replayer replayer    // of the goroutine, but for its counts
 }
 
 func (q *queue) start() {
@@ -87,16 +93,28 @@ func (q *queue) run() {
 				q.flush = false
 			}
 			drop := q.err != nil || q.captureErr != nil
+			n := b.n
+			if b.sequence != nil {
+				n = len(b.sequence.commands)
+			}
 			q.mu.Unlock()
 			var err error
-			if !drop {
-				err = q.issue(b)
+			switch {
+			case drop:
+			case b.sequence != nil:
+				err = q.together(b.sequence)
+			default:
+				err = q.issue(b.commands[:b.n], (*C.uchar)(&b.parameters[0]), b.subjects[:b.n])
 			}
 			q.mu.Lock()
 			if err != nil {
 				q.failed(err)
 			}
-			q.issued += uint64(b.n)
+			if b.sequence != nil {
+				b.sequence.reset()
+				q.spares, b.sequence = append(q.spares, b.sequence), nil
+			}
+			q.issued += uint64(n)
 			clear(b.subjects[:b.n])
 			b.n, b.size = 0, 0
 			q.first++
@@ -126,15 +144,15 @@ func (q *queue) failed(err error) {
 	q.progress.Broadcast()
 }
 
-func (q *queue) issue(b *batch) error {
+func (q *queue) issue(commands []C.command, parameters *C.uchar, subjects []fmt.Stringer) error {
 	var at C.int
-	r := C.queue_issue(&b.commands[0], C.int(b.n), (*C.uchar)(&b.parameters[0]), q.compute, q.copies, &at)
+	r := C.queue_issue(&commands[0], C.int(len(commands)), parameters, q.compute, q.copies, &at)
 	if r == 0 {
 		return nil
 	}
-	op := describe(&b.commands[at], b.subjects[at])
+	op := describe(&commands[at], subjects[at])
 	if r < 0 {
-		if p, ok := b.subjects[at].(*product); ok {
+		if p, ok := subjects[at].(*product); ok {
 			return p.owner.failure(op, int(-r))
 		}
 	}
@@ -204,7 +222,7 @@ func (q *queue) added(subject fmt.Stringer, flush bool) uint64 {
 func (q *queue) put(c C.command, subject fmt.Stringer, flush bool) uint64 {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if !q.room(0) {
+	if q.keep(c, nil, subject) || !q.room(0) {
 		return q.appended
 	}
 	b := q.fill()
@@ -234,6 +252,7 @@ func (q *queue) do(f func() error) error {
 	var err error
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	q.cut()
 	if q.closed {
 		return errClosed
 	}

@@ -44,6 +44,21 @@ int pinned_free(uint64_t at);
 int capture_begin(uint64_t stream);
 int capture_end(uint64_t stream, uint64_t *exec, size_t *nodes);
 int graph_destroy(uint64_t exec);
+
+// A sequence of launches, copies on the device, fills and products as a graph. The graph is kept beside its executable, whose
+// nodes are named by the graph's.
+//
+// sequence_capture captures n commands; nodes[i] is that of command i (of a product that makes several: the last). It
+// returns 0, or a result as queue_issue does; *failed is then the command at fault, -1 where it is none of them.
+int sequence_capture(const command *c, int n, const unsigned char *parameters, uint64_t stream, uint64_t *graph, uint64_t *exec,
+	uint64_t *nodes, int *failed);
+// sequence_patch changes the nodes whose commands differ from what they were; *patched counts them. The functions, sizes of
+// parameters and products of both lists are the same.
+int sequence_patch(uint64_t exec, const uint64_t *nodes, int n, const command *now, const unsigned char *parameters,
+	const command *was, const unsigned char *parameters_were, uint64_t ctx, int *patched, int *failed);
+int sequence_launch(uint64_t exec, uint64_t stream);
+// sequence_destroy waits for the stream first.
+int sequence_destroy(uint64_t graph, uint64_t exec, uint64_t stream);
 int module_load(uint64_t *module, const char *ptx, char *log, unsigned room);
 int function_shared(uint64_t function, int bytes);
 int function_parameter(uint64_t function, size_t i, size_t *offset, size_t *size);

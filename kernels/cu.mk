@@ -19,7 +19,7 @@ emu_instrument := $(if $(EMU_SAN),-fsanitize=$(EMU_SAN) -fno-omit-frame-pointer)
 emu_link := $(if $(EMU_SAN),-fsanitize=$(EMU_SAN)) -lpthread
 
 emu_engine := engine launch collectives shared memory fiber_switch selftest
-emu_driver := driver driver_device driver_memory driver_queue driver_modules driver_record
+emu_driver := driver driver_device driver_memory driver_queue driver_graphs driver_modules driver_record
 emu_kernels := $(patsubst kernels/%.cu,%,$(wildcard kernels/*.cu))
 emu_objects := $(addprefix $(EMU_OUT)/,$(addsuffix .o,$(emu_engine) $(emu_driver))) $(emu_kernels:%=$(EMU_OUT)/unit_%.o)
 

@@ -1,6 +1,7 @@
-// A cuBLASLt for tests: the calls that package cuda uses, computed by the book on matrices that are fetched through the
-// driver library named in PALIMPSEST_LIBCUDA. It keeps the documented meaning of every argument (column-major matrices,
-// leading dimensions, batches, epilogues) and refuses what it does not know.
+// A cuBLASLt for tests: the calls that package cuda uses, computed by the book. A product is queued, so that it can be
+// captured: as a host function of the emulated driver named in PALIMPSEST_LIBCUDA, whose device memory the host can reach there.
+// It keeps the documented meaning of every argument (column-major matrices, leading dimensions, batches, epilogues) and
+// refuses what it does not know, and matrices that are not in one allocation.
 #include <cuda.h>
 #include <dlfcn.h>
 #include <math.h>
@@ -28,7 +29,7 @@ struct heuristic {
 	int reserved[4];
 };
 
-static CUresult (*fetch)(void *, CUdeviceptr, size_t), (*store)(CUdeviceptr, const void *, size_t), (*wait_for)(CUstream);
+static CUresult (*range_of)(CUdeviceptr *, size_t *, CUdeviceptr), (*later)(CUstream, CUhostFn, void *);
 
 size_t cublasLtGetVersion(void) { return 129901; }
 const char *cublasLtGetStatusString(int s) { return s == NOT_SUPPORTED ? "CUBLAS_STATUS_NOT_SUPPORTED" : "some CUBLAS status"; }
@@ -37,11 +38,10 @@ int cublasLtCreate(void **handle) {
 	const char *driver = getenv("PALIMPSEST_LIBCUDA");
 	void *library = driver ? dlopen(driver, RTLD_NOW) : 0;
 	if (!library) return NOT_INITIALIZED;
-	fetch = (CUresult(*)(void *, CUdeviceptr, size_t))dlsym(library, "cuMemcpyDtoH_v2");
-	store = (CUresult(*)(CUdeviceptr, const void *, size_t))dlsym(library, "cuMemcpyHtoD_v2");
-	wait_for = (CUresult(*)(CUstream))dlsym(library, "cuStreamSynchronize");
+	range_of = (CUresult(*)(CUdeviceptr *, size_t *, CUdeviceptr))dlsym(library, "cuMemGetAddressRange_v2");
+	later = (CUresult(*)(CUstream, CUhostFn, void *))dlsym(library, "cuLaunchHostFunc");
 	*handle = library;
-	return fetch && store && wait_for ? OK : NOT_INITIALIZED;
+	return range_of && later ? OK : NOT_INITIALIZED;
 }
 int cublasLtDestroy(void *handle) { return handle ? OK : INVALID_VALUE; }
 
@@ -126,38 +126,42 @@ static void set(unsigned char *m, int type, int64_t i, float v) {
 	memcpy(m + 2 * i, (char *)&bits + 2, 2);
 }
 static size_t width(int type) { return type == F32 ? 4 : 2; }
-static unsigned char *load(CUdeviceptr at, size_t bytes) {
-	unsigned char *m = malloc(bytes);
-	if (fetch(m, at, bytes)) free(m), m = 0;
-	return m;
+static int inside(CUdeviceptr at, size_t bytes) {
+	CUdeviceptr base;
+	size_t size;
+	return !range_of(&base, &size, at) && at + bytes <= base + size;
 }
 static size_t extent(const struct layout *l) { return ((l->columns - 1) * l->ld + l->rows + (l->batch - 1) * l->stride) * width(l->type); }
 
 static double gelu(double x) { return 0.5 * x * (1 + tanh(0.7978845608028654 * (x + 0.044715 * x * x * x))); }
 static double gelu_slope(double x) { return (gelu(x + 1e-5) - gelu(x - 1e-5)) / 2e-5; }
 
-int cublasLtMatmul(void *handle, struct desc *d, const float *alpha, CUdeviceptr a, struct layout *la, CUdeviceptr b, struct layout *lb, const float *beta,
-	CUdeviceptr c, struct layout *lc, CUdeviceptr r, struct layout *lr, const uint64_t *algo, void *workspace, size_t room, CUstream stream) {
-	uint64_t m = lr->rows, n = lr->columns, k = d->transpose_a ? la->rows : la->columns;
-	if (!handle || !workspace || room < 1 << 20 || !serves(algo, k) || c != r || lc != lr) return INVALID_VALUE;
-	if (wait_for(stream)) return INVALID_VALUE;
-	unsigned char *A = load(a, extent(la)), *B = load(b, extent(lb)), *R = load(r, extent(lr)), *bias = 0, *auxiliary = 0;
-	struct layout la_aux = {BF16, 1, m, n, d->auxiliary_ld, 0};
-	int e = d->epilogue, gradient = e & (16 | 256 | 512);
-	uint64_t bias_length = e & 512 ? n : m;
-	if (d->bias) bias = load(d->bias, bias_length * width(d->bias_type));
-	if (d->auxiliary) auxiliary = load(d->auxiliary, extent(&la_aux));
-	double *sums = calloc(bias_length, sizeof *sums);
-	if (!A || !B || !R || !!bias != !!(e & (4 | 16 | 256 | 512)) || !!auxiliary != !!(e & 128)) return INVALID_VALUE;
-	for (int q = 0; q < lr->batch; q++)
+struct product {
+	struct desc d;
+	struct layout a, b, r, auxiliary;
+	float alpha, beta;
+	unsigned char *A, *B, *R;
+};
+
+static uint64_t inner(const struct product *p) { return p->d.transpose_a ? p->a.rows : p->a.columns; }
+static uint64_t bias_length(const struct product *p) { return p->d.epilogue & 512 ? p->r.columns : p->r.rows; }
+
+static void compute(void *data) {
+	const struct product *p = data;
+	const struct desc *d = &p->d;
+	uint64_t m = p->r.rows, n = p->r.columns, k = inner(p), length = bias_length(p);
+	unsigned char *bias = (unsigned char *)d->bias, *auxiliary = (unsigned char *)d->auxiliary;
+	int e = d->epilogue;
+	double *sums = calloc(length, sizeof *sums);
+	for (int q = 0; q < p->r.batch; q++)
 		for (uint64_t j = 0; j < n; j++)
 			for (uint64_t i = 0; i < m; i++) {
 				double sum = 0;
 				for (uint64_t t = 0; t < k; t++)
-					sum += (double)get(A, la->type, q * la->stride + (d->transpose_a ? i * la->ld + t : t * la->ld + i)) *
-						get(B, lb->type, q * lb->stride + (d->transpose_b ? t * lb->ld + j : j * lb->ld + t));
-				int64_t at = q * lr->stride + j * lr->ld + i;
-				sum = sum * *alpha + (*beta ? *beta * get(R, lr->type, at) : 0);
+					sum += (double)get(p->A, p->a.type, q * p->a.stride + (d->transpose_a ? i * p->a.ld + t : t * p->a.ld + i)) *
+						get(p->B, p->b.type, q * p->b.stride + (d->transpose_b ? t * p->b.ld + j : j * p->b.ld + t));
+				int64_t at = q * p->r.stride + j * p->r.ld + i;
+				sum = sum * p->alpha + (p->beta ? p->beta * get(p->R, p->r.type, at) : 0);
 				if (e & 4) sum += get(bias, d->bias_type, i);
 				if (e & 32) {
 					if (auxiliary) set(auxiliary, BF16, j * d->auxiliary_ld + i, sum);
@@ -165,17 +169,27 @@ int cublasLtMatmul(void *handle, struct desc *d, const float *alpha, CUdeviceptr
 				}
 				if (e & 64) sum *= gelu_slope(get(auxiliary, BF16, j * d->auxiliary_ld + i));
 				if (e & 16) sums[i] += sum;
-				set(R, lr->type, at, sum);
+				set(p->R, p->r.type, at, sum);
 			}
 	if (e & 512)
 		for (uint64_t j = 0; j < n; j++)
-			for (uint64_t t = 0; t < k; t++) sums[j] += get(B, lb->type, d->transpose_b ? t * lb->ld + j : j * lb->ld + t);
-	int bad = store(r, R, extent(lr));
-	if (gradient) {
-		for (uint64_t i = 0; i < bias_length; i++) set(bias, d->bias_type, i, sums[i]);
-		bad |= store(d->bias, bias, bias_length * width(d->bias_type));
-	}
-	if (e & 32 && auxiliary) bad |= store(d->auxiliary, auxiliary, extent(&la_aux));
-	free(A), free(B), free(R), free(bias), free(auxiliary), free(sums);
-	return bad ? INVALID_VALUE : OK;
+			for (uint64_t t = 0; t < k; t++) sums[j] += get(p->B, p->b.type, d->transpose_b ? t * p->b.ld + j : j * p->b.ld + t);
+	if (e & (16 | 256 | 512))
+		for (uint64_t i = 0; i < length; i++) set(bias, d->bias_type, i, sums[i]);
+	free(sums);
+}
+
+int cublasLtMatmul(void *handle, struct desc *d, const float *alpha, CUdeviceptr a, struct layout *la, CUdeviceptr b, struct layout *lb, const float *beta,
+	CUdeviceptr c, struct layout *lc, CUdeviceptr r, struct layout *lr, const uint64_t *algo, void *workspace, size_t room, CUstream stream) {
+	struct product p = {*d, *la, *lb, *lr, {BF16, 1, lr->rows, lr->columns, d->auxiliary_ld, 0}, *alpha, *beta,
+		(unsigned char *)a, (unsigned char *)b, (unsigned char *)r};
+	int e = d->epilogue;
+	if (!handle || !workspace || room < 1 << 20 || !serves(algo, inner(&p)) || c != r || lc != lr || !inside(a, extent(la)) ||
+		!inside(b, extent(lb)) || !inside(r, extent(lr)) || !!d->bias != !!(e & (4 | 16 | 256 | 512)) || !!d->auxiliary != !!(e & 128) ||
+		(d->bias && !inside(d->bias, bias_length(&p) * width(d->bias_type))) ||
+		(d->auxiliary && !inside(d->auxiliary, extent(&p.auxiliary))))
+		return INVALID_VALUE;
+	struct product *kept = malloc(sizeof *kept); // for good: a graph may run it again
+	*kept = p;
+	return later(stream, compute, kept) ? INVALID_VALUE : OK;
 }

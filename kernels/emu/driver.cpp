@@ -133,9 +133,14 @@ void forget(const Object *o) { objects.erase(o); }
 
 void retire(const Context *c)
 {
-	for (const void *o : objects)
-		if (((Object *)o)->context == c)
-			((Object *)o)->alive = false;
+	for (const void *p : objects) {
+		Object *o = (Object *)p;
+		if (o->context != c || !o->alive)
+			continue;
+		if (o->kind == Kind::executable)
+			discharge(static_cast<Executable *>(o)->bytes);
+		o->alive = false;
+	}
 }
 
 CUresult refuse(int code, const char *format, ...)
@@ -177,7 +182,7 @@ Call::~Call()
 
 Object *checked(const void *handle, Kind kind, CUresult *code)
 {
-	static const char *const names[] = {"stream", "event", "graph", "executable graph", "module", "function"};
+	static const char *const names[] = {"stream", "event", "graph", "node of a graph", "executable graph", "module", "function"};
 	const char *name = names[(int)kind];
 	Object *o = (Object *)handle;
 	if (!handle || !objects.count(handle) || o->kind != kind)

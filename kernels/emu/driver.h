@@ -2,9 +2,10 @@
 // streams, events and the default stream constrain, so that a missing wait shows. A fault of the host code gives the
 // CUresult that the driver's documentation names and one line on stderr. What its parts know of each other:
 //
-//   driver.cpp          settings, errors, handles           driver_queue.cpp    streams, events, capture, graphs
-//   driver_device.cpp   the device, contexts                driver_modules.cpp  PTX, functions, launches
-//   driver_memory.cpp   allocations, copies, fills          driver_record.cpp   launches written to files
+//   driver.cpp          settings, errors, handles           driver_queue.cpp    streams, events
+//   driver_device.cpp   the device, contexts                driver_graphs.cpp   capture, graphs
+//   driver_memory.cpp   allocations, copies, fills          driver_modules.cpp  PTX, functions, launches
+//                                                           driver_record.cpp   launches written to files
 //
 // Variables, read at cuInit:
 //
@@ -60,8 +61,10 @@ int shared_opt_in(); // bytes of shared memory that a function may be allowed
 
 struct Context;
 struct Graph;
+struct GraphNode;
+struct Function;
 
-enum class Kind { stream, event, graph, executable, module, function };
+enum class Kind { stream, event, graph, node, executable, module, function };
 
 struct Object {
 	Kind kind;
@@ -93,17 +96,34 @@ struct Stream : Object {
 	unsigned flags = 0;
 	Graph *capture = nullptr;
 	std::vector<int> behind; // the nodes that its next captured work depends on
+	std::vector<GraphNode *> told; // the same as handles, for who asked last
 	Stream() : Object(Kind::stream) {}
+};
+
+// What says of captured work how its node may be changed later.
+enum class Does { other, launch, fill, copy };
+struct What {
+	Does does = Does::other;
+	Function *function = nullptr; // of a launch, whose node keeps it
 };
 
 struct Node {
 	Work work;
 	std::vector<int> needs;
 	const char *call;
+	What what;
+};
+
+// GraphNode is the handle of a graph's node. It names the node of every executable that was made of the graph.
+struct GraphNode : Object {
+	Graph *graph;
+	int at;
+	GraphNode(Graph *g, int i) : Object(Kind::node), graph(g), at(i) {}
 };
 
 struct Graph : Object {
 	std::vector<Node> nodes;
+	std::vector<GraphNode *> handles; // of some nodes, null of others
 	Stream *origin = nullptr;
 	std::vector<Stream *> streams;
 	bool open = true, spoilt = false, strict = true;
@@ -112,7 +132,9 @@ struct Graph : Object {
 };
 
 struct Executable : Object {
-	std::shared_ptr<std::vector<Node>> nodes;
+	Graph *graph = nullptr;
+	std::shared_ptr<std::vector<Node>> nodes; // shared with the launches that are queued, which changes do not reach
+	size_t bytes = 0; // of device memory
 	Executable() : Object(Kind::executable) {}
 };
 
@@ -180,12 +202,20 @@ Allocation *nearest(Address a); // the allocation at or before it
 std::string describe(Address a); // in words, where a device address lies
 bool ends_intact(const Allocation &a);
 void release_memory(Context *c);
+bool charge(size_t bytes); // takes memory that the driver needs for itself; false where there is none
+void discharge(size_t bytes);
 void open_device(bool on); // lets this OS thread touch device memory
 void catch_faults();
 
+// --- work that a graph's node may be given: checked as when it is queued
+
+CUresult launch_work(Function *f, dim3 grid, dim3 block, unsigned shared, void **parameters, void **extra, Work *out);
+CUresult fill_work(Address to, uint32_t value, size_t width, size_t n, Work *out);
+CUresult copy_work(Address to, Address from, size_t bytes, Work *out); // on the device
+
 // --- queue
 
-CUresult enqueue(Stream *s, Work work, Event *awaited = nullptr, uint64_t record = 0);
+CUresult enqueue(Stream *s, Work work, Event *awaited = nullptr, uint64_t record = 0, What what = {});
 bool step(Context *c); // runs one piece of work; false where none is left
 CUresult finish(Stream *s);
 CUresult finish_all();

@@ -126,14 +126,15 @@ CUresult copy(Place to_place, Address to, Place from_place, Address from, size_t
 	std::shared_ptr<std::vector<char>> staged;
 	if (pageable && !from_device && !wait && !s->capture)
 		staged = std::make_shared<std::vector<char>>((char *)from, (char *)from + bytes);
-	r = enqueue(s, [=] {
+	Work work = [=] {
 		CUresult late = to_device ? within(to, bytes, "target, when it ran", CUDA_ERROR_ILLEGAL_ADDRESS) : CUDA_SUCCESS;
 		if (!late && from_device)
 			late = within(from, bytes, "source, when it ran", CUDA_ERROR_ILLEGAL_ADDRESS);
 		if (!late)
 			memmove((void *)to, staged ? staged->data() : (void *)from, bytes);
 		return late;
-	});
+	};
+	r = enqueue(s, std::move(work), nullptr, 0, {to_device && from_device ? Does::copy : Does::other});
 	if (!r && (wait || (pageable && !to_device && !s->capture)))
 		r = finish(s);
 	return r;
@@ -141,23 +142,11 @@ CUresult copy(Place to_place, Address to, Place from_place, Address from, size_t
 
 CUresult fill(Address to, uint32_t value, size_t width, size_t n, Stream *s)
 {
-	if (to % width)
-		return refuse(CUDA_ERROR_INVALID_VALUE, "0x%zx is not a multiple of %zu", to, width);
 	if (!n)
 		return CUDA_SUCCESS;
-	if (CUresult r = within(to, n * width, "target"))
-		return r;
-	return enqueue(s, [=] {
-		if (CUresult r = within(to, n * width, "target, when it ran", CUDA_ERROR_ILLEGAL_ADDRESS))
-			return r;
-		if (width == 1)
-			memset((void *)to, (int)value, n);
-		else if (width == 2)
-			std::fill_n((uint16_t *)to, n, (uint16_t)value);
-		else
-			std::fill_n((uint32_t *)to, n, value);
-		return CUDA_SUCCESS;
-	});
+	Work work;
+	CUresult r = fill_work(to, value, width, n, &work);
+	return r ? r : enqueue(s, std::move(work), nullptr, 0, {Does::fill});
 }
 
 // --- accesses that are none: a kernel's ends its launch; the host's is told and goes to whoever handled it before
@@ -181,6 +170,54 @@ void on_fault(int number, siginfo_t *info, void *machine)
 #endif
 
 } // namespace
+
+CUresult fill_work(Address to, uint32_t value, size_t width, size_t n, Work *out)
+{
+	if (to % width)
+		return refuse(CUDA_ERROR_INVALID_VALUE, "0x%zx is not a multiple of %zu", to, width);
+	if (CUresult r = within(to, n * width, "target"))
+		return r;
+	*out = [=] {
+		if (CUresult r = within(to, n * width, "target, when it ran", CUDA_ERROR_ILLEGAL_ADDRESS))
+			return r;
+		if (width == 1)
+			memset((void *)to, (int)value, n);
+		else if (width == 2)
+			std::fill_n((uint16_t *)to, n, (uint16_t)value);
+		else
+			std::fill_n((uint32_t *)to, n, value);
+		return CUDA_SUCCESS;
+	};
+	return CUDA_SUCCESS;
+}
+
+CUresult copy_work(Address to, Address from, size_t bytes, Work *out)
+{
+	CUresult r = within(to, bytes, "target");
+	if (!r)
+		r = within(from, bytes, "source");
+	if (r)
+		return r;
+	*out = [=] {
+		CUresult late = within(to, bytes, "target, when it ran", CUDA_ERROR_ILLEGAL_ADDRESS);
+		if (!late)
+			late = within(from, bytes, "source, when it ran", CUDA_ERROR_ILLEGAL_ADDRESS);
+		if (!late)
+			memmove((void *)to, (void *)from, bytes);
+		return late;
+	};
+	return CUDA_SUCCESS;
+}
+
+bool charge(size_t bytes)
+{
+	if (bytes > settings.memory - used)
+		return false;
+	used += bytes;
+	return true;
+}
+
+void discharge(size_t bytes) { used -= bytes; }
 
 CUresult reserve_range()
 {

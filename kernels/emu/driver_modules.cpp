@@ -251,7 +251,9 @@ CUresult gather(Launch &l, const std::vector<size_t> &at, void **parameters)
 	return CUDA_SUCCESS;
 }
 
-CUresult launch(Function *f, dim3 grid, dim3 block, unsigned shared, Stream *s, void **parameters, void **extra)
+} // namespace
+
+CUresult launch_work(Function *f, dim3 grid, dim3 block, unsigned shared, void **parameters, void **extra, Work *out)
 {
 	const char *name = f->name.c_str();
 	uint64_t threads = (uint64_t)block.x * block.y * block.z;
@@ -273,10 +275,9 @@ CUresult launch(Function *f, dim3 grid, dim3 block, unsigned shared, Stream *s, 
 	std::vector<size_t> at = offsets(*f->kernel);
 	if (CUresult r = extra ? unpack(l, at, extra) : gather(l, at, parameters))
 		return r;
-	return enqueue(s, [l = std::move(l)]() mutable { return run(l); });
+	*out = [l = std::move(l)]() mutable { return run(l); };
+	return CUDA_SUCCESS;
 }
-
-} // namespace
 
 void print_statistics()
 {
@@ -411,5 +412,7 @@ EXPORT cuLaunchKernel(CUfunction h, unsigned gx, unsigned gy, unsigned gz, unsig
 	CALL;
 	GET(Function, f, h, function);
 	GET_STREAM(s, sh);
-	return launch(f, dim3(gx, gy, gz), dim3(bx, by, bz), shared, s, parameters, extra);
+	Work work;
+	CUresult r = launch_work(f, dim3(gx, gy, gz), dim3(bx, by, bz), shared, parameters, extra, &work);
+	return r ? r : enqueue(s, std::move(work), nullptr, 0, {Does::launch, f});
 }

@@ -1,4 +1,4 @@
-// Streams, events, capture and graphs. A piece of work may run when it is the first of its stream, the event that it awaits
+// Streams and events. A piece of work may run when it is the first of its stream, the event that it awaits
 // is done, and the default stream's rule allows it; which of those that may is run next is what settings.when says.
 #include "driver.h"
 
@@ -26,36 +26,6 @@ bool may_run(Context *c, Stream *s)
 	if (s != c->null)
 		return !blocking(s) || !earlier(c->null);
 	return std::none_of(c->streams.begin(), c->streams.end(), [&](Stream *o) { return blocking(o) && earlier(o); });
-}
-
-// run_graph runs nodes in any order that their needs allow.
-CUresult run_graph(const std::vector<Node> &nodes)
-{
-	std::vector<char> done(nodes.size());
-	std::vector<int> left(nodes.size()), ready;
-	std::vector<std::vector<int>> next(nodes.size());
-	for (size_t i = 0; i < nodes.size(); i++) {
-		left[i] = (int)nodes[i].needs.size();
-		for (int n : nodes[i].needs)
-			next[(size_t)n].push_back((int)i);
-		if (!left[i])
-			ready.push_back((int)i);
-	}
-	const char *was = call_name;
-	while (!ready.empty()) {
-		size_t at = settings.when == When::random ? below((unsigned)ready.size()) : 0;
-		int i = ready[at];
-		ready.erase(ready.begin() + (long)at);
-		call_name = nodes[(size_t)i].call;
-		CUresult r = nodes[(size_t)i].work();
-		call_name = was;
-		if (r)
-			return r;
-		for (int n : next[(size_t)i])
-			if (--left[(size_t)n] == 0)
-				ready.push_back(n);
-	}
-	return CUDA_SUCCESS;
 }
 
 CUresult add_stream(CUstream *out, unsigned flags)
@@ -102,12 +72,12 @@ bool step(Context *c)
 	return true;
 }
 
-CUresult enqueue(Stream *s, Work work, Event *awaited, uint64_t record)
+CUresult enqueue(Stream *s, Work work, Event *awaited, uint64_t record, What what)
 {
 	if (Graph *g = s->capture) {
 		if (g->spoilt)
 			return refuse(CUDA_ERROR_STREAM_CAPTURE_INVALIDATED, "an earlier call spoilt this capture");
-		g->nodes.push_back({std::move(work), s->behind, call_name});
+		g->nodes.push_back({std::move(work), s->behind, call_name, what});
 		s->behind = {(int)g->nodes.size() - 1};
 		return CUDA_SUCCESS;
 	}
@@ -316,131 +286,5 @@ EXPORT cuEventElapsedTime(float *ms, CUevent ah, CUevent bh)
 	if (a->done < a->recorded || b->done < b->recorded)
 		return CUDA_ERROR_NOT_READY;
 	*ms = (float)(b->time - a->time);
-	return CUDA_SUCCESS;
-}
-
-// --- capture and graphs
-
-EXPORT cuStreamBeginCapture(CUstream h, CUstreamCaptureMode mode)
-{
-	CALL;
-	GET_STREAM(s, h);
-	if (s == context->null)
-		return refuse(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, "the default stream cannot capture");
-	if (s->capture)
-		return refuse(CUDA_ERROR_ILLEGAL_STATE, "the stream captures already");
-	Graph *g = new Graph();
-	g->origin = s;
-	g->streams = {s};
-	g->strict = mode != CU_STREAM_CAPTURE_MODE_RELAXED;
-	g->thread = std::this_thread::get_id();
-	s->capture = g;
-	s->behind.clear();
-	return CUDA_SUCCESS;
-}
-
-// joined counts the nodes that a stream's next work would come behind.
-static size_t joined(const Graph &g, std::vector<int> todo)
-{
-	std::vector<char> seen(g.nodes.size());
-	size_t n = 0;
-	while (!todo.empty()) {
-		size_t i = (size_t)todo.back();
-		todo.pop_back();
-		if (seen[i])
-			continue;
-		seen[i] = 1;
-		n++;
-		todo.insert(todo.end(), g.nodes[i].needs.begin(), g.nodes[i].needs.end());
-	}
-	return n;
-}
-
-EXPORT cuStreamEndCapture(CUstream h, CUgraph *out)
-{
-	CALL;
-	GET_STREAM(s, h);
-	*out = nullptr;
-	Graph *g = s->capture;
-	if (!g)
-		return refuse(CUDA_ERROR_ILLEGAL_STATE, "the stream does not capture");
-	if (g->origin != s)
-		return refuse(CUDA_ERROR_STREAM_CAPTURE_UNMATCHED, "another stream began this capture");
-	if (g->strict && g->thread != std::this_thread::get_id())
-		return refuse(CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD, "the capture was begun on another OS thread");
-	size_t n = joined(*g, s->behind);
-	for (Stream *t : g->streams)
-		t->capture = nullptr;
-	g->open = false;
-	if (g->spoilt)
-		return refuse(CUDA_ERROR_STREAM_CAPTURE_INVALIDATED, "an earlier call spoilt this capture");
-	if (n < g->nodes.size())
-		return refuse(CUDA_ERROR_STREAM_CAPTURE_UNJOINED, "%zu of %zu captured operations are not joined to the first stream",
-			g->nodes.size() - n, g->nodes.size());
-	*out = (CUgraph)g;
-	return CUDA_SUCCESS;
-}
-
-EXPORT cuStreamIsCapturing(CUstream h, CUstreamCaptureStatus *status)
-{
-	CALL;
-	GET_STREAM(s, h);
-	*status = !s->capture          ? CU_STREAM_CAPTURE_STATUS_NONE
-			  : s->capture->spoilt ? CU_STREAM_CAPTURE_STATUS_INVALIDATED
-								   : CU_STREAM_CAPTURE_STATUS_ACTIVE;
-	return CUDA_SUCCESS;
-}
-
-EXPORT cuGraphGetNodes(CUgraph h, CUgraphNode *, size_t *n)
-{
-	CALL;
-	GET(Graph, g, h, graph);
-	*n = g->nodes.size();
-	return CUDA_SUCCESS;
-}
-
-EXPORT cuGraphInstantiateWithFlags(CUgraphExec *out, CUgraph h, unsigned long long)
-{
-	CALL;
-	GET(Graph, g, h, graph);
-	Executable *x = new Executable();
-	x->nodes = std::make_shared<std::vector<Node>>(g->nodes);
-	*out = (CUgraphExec)x;
-	return CUDA_SUCCESS;
-}
-
-EXPORT cuGraphUpload(CUgraphExec h, CUstream)
-{
-	CALL;
-	GET(Executable, x, h, executable);
-	return CUDA_SUCCESS;
-}
-
-EXPORT cuGraphLaunch(CUgraphExec h, CUstream sh)
-{
-	CALL;
-	GET(Executable, x, h, executable);
-	GET_STREAM(s, sh);
-	if (s->capture)
-		return refuse(CUDA_ERROR_NOT_SUPPORTED, "a graph launched into a capture");
-	auto nodes = x->nodes;
-	return enqueue(s, [nodes] { return run_graph(*nodes); });
-}
-
-EXPORT cuGraphDestroy(CUgraph h)
-{
-	CALL;
-	GET(Graph, g, h, graph);
-	g->alive = false;
-	g->nodes.clear();
-	return CUDA_SUCCESS;
-}
-
-EXPORT cuGraphExecDestroy(CUgraphExec h)
-{
-	CALL;
-	GET(Executable, x, h, executable);
-	x->alive = false;
-	x->nodes.reset();
 	return CUDA_SUCCESS;
 }
