@@ -11,6 +11,7 @@ import (
 type Capacity struct {
 	Tokens int // N packed tokens
 	Rows   int // R loss rows of all terms
+	States int // S of the longest lattice of terms of kind Alignment; 0: there are no such terms
 	// Recompute makes blocks keep their input only; the backward pass computes the rest of a block again, to the same bits
 	// (Chen and others, arXiv 1604.06174). It costs a forward pass of the blocks, without the last of them.
 	Recompute bool
@@ -86,6 +87,7 @@ type Activations struct {
 	delta    kernels.Buf // [N,C] output of the sub-layer at hand
 
 	head    headActivations
+	align   alignActivations
 	headOf  []int       // by term: index into Weights.heads
 	scalars kernels.Buf // float64: results of the step, see Results
 	terms   []termBuffers
@@ -183,6 +185,7 @@ func (a *Activations) allocate(c Config, capacity Capacity, train bool, compute,
 		a.adapter.allocate(c, capacity, train, compute, master, alloc)
 	}
 	a.head.allocate(c, capacity, train, compute, master, alloc)
+	a.align.allocate(c, capacity, a.head.chunk, train, compute, master, alloc)
 	a.scalars = alloc(kernels.F64, scalarCount)
 	a.headOf = make([]int, maxTerms)
 	for range maxTerms {

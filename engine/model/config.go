@@ -46,6 +46,7 @@ type Config struct {
 	InitScale string  `yaml:"init_scale" enum:",residual,depth,none" doc:"residual: as said at init_std; depth: MLP weights of layer i from 0 times sqrt(1/(2(1+i))) (LTG-BERT); none; open: residual in pre-norm models"`
 
 	Classifiers []objectives.Head `yaml:"classifiers,omitempty" doc:"classification heads beside the LM head: name, kind (sequence or token), classes"`
+	Links       Links             `yaml:"links" doc:"transition head of the objective exlm"`
 
 	Adapter Adapter `yaml:"-"` // the run file's section of that name
 }
@@ -112,6 +113,7 @@ func (c Config) Resolve(vocab int) (Config, []error) {
 	if c.Positions == "relative" && c.Buckets == 0 {
 		c.Buckets = 32
 	}
+	c.Links.resolve(c.Heads)
 	if c.FF == 0 {
 		c.FF = 4 * c.Width
 		if c.gated() {
@@ -147,6 +149,7 @@ func (c Config) Resolve(vocab int) (Config, []error) {
 	c.checkPositions(bad)
 	c.checkRopeScaling(bad)
 	c.checkClassifiers(bad)
+	c.checkLinks(bad)
 	return c, problems
 }
 
@@ -183,6 +186,10 @@ func merge(c, base Config) Config {
 	pick(&c.HeadBias, base.HeadBias)
 	pick(&c.InitStd, base.InitStd)
 	pick(&c.InitScale, base.InitScale)
+	pick(&c.Links.Features, base.Links.Features)
+	pick(&c.Links.Heads, base.Links.Heads)
+	pick(&c.Links.Positions, base.Links.Positions)
+	pick(&c.Links.States, base.Links.States)
 	return c
 }
 

@@ -40,7 +40,7 @@ func (c Config) widestHead() (classes int, transform bool) {
 func (h *headActivations) allocate(c Config, capacity Capacity, train bool, compute, master kernels.DType, alloc func(kernels.DType, int) kernels.Buf) {
 	classes, transform := c.widestHead()
 	if h.chunk = capacity.chunk; h.chunk == 0 {
-		h.chunk = chunkRows(classes, max(1, capacity.Rows))
+		h.chunk = max(chunkRows(classes, max(1, capacity.Rows)), capacity.States)
 	}
 	row := func(width int) kernels.Buf { return alloc(compute, h.chunk*width) }
 	stat := func() kernels.Buf { return alloc(master, h.chunk) }

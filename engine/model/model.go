@@ -22,6 +22,7 @@ type TermResult struct {
 	Name            string
 	Loss, NLL, Hits float64
 	KL              float64 // of terms of kind ReferenceKL, without factors
+	Lost            float64 // of terms of kind Alignment, which have neither NLL nor hits: lattices without a path
 }
 
 // Load takes a checked plan as the next micro-batch. The plan must stay unchanged until the step is done.
@@ -41,7 +42,7 @@ func (a *Activations) Load(p *objectives.Plan, step Step) error {
 			return fmt.Errorf("model: term %s has %d loss rows, the capacity is %d", t.Name, len(t.Rows), a.cap.Rows)
 		}
 		head, ok := a.c.head(t.Head)
-		if !ok || t.Kind != objectives.CrossEntropy && t.Kind != objectives.ReferenceKL {
+		if !ok || t.Kind != objectives.CrossEntropy && t.Kind != objectives.ReferenceKL && t.Kind != objectives.Alignment {
 			return fmt.Errorf("model: term %s asks for head %q and kind %d, which this model does not have", t.Name, t.Head, t.Kind)
 		}
 		a.headOf[i] = head
@@ -49,6 +50,11 @@ func (a *Activations) Load(p *objectives.Plan, step Step) error {
 		a.b.Upload(a.terms[i].targets, t.Targets)
 		a.b.Upload(a.terms[i].weights, t.Weights)
 		a.terms[i].rule.load(a.b, t)
+		if t.Kind == objectives.Alignment {
+			if err := a.loadLattices(t); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
@@ -97,9 +103,12 @@ func (a *Activations) Loss(w *Weights, gradient bool) {
 	}
 	a.forwardReference()
 	for i := range a.plan.Terms {
-		if t := &a.plan.Terms[i]; t.Kind == objectives.ReferenceKL {
+		switch t := &a.plan.Terms[i]; t.Kind {
+		case objectives.ReferenceKL:
 			a.referenceKL(w, i, t, gradient)
-		} else {
+		case objectives.Alignment:
+			a.alignment(w, i, t, gradient)
+		default:
 			a.crossEntropy(w, i, t, gradient)
 		}
 	}
@@ -141,6 +150,10 @@ func (a *Activations) Results(names []string) (gradSquares float64, terms []Term
 func (a *Activations) ResultsLater(names []string) (wait func() (gradSquares float64, terms []TermResult, err error)) {
 	values := make([]float64, scalarCount)
 	arrived := a.b.DownloadLater(values, a.scalars)
+	aligned := make([]bool, len(names))
+	for i := range names {
+		aligned[i] = a.plan.Terms[i].Kind == objectives.Alignment
+	}
 	return func() (float64, []TermResult, error) {
 		if err := arrived(); err != nil {
 			return 0, nil, err
@@ -148,7 +161,11 @@ func (a *Activations) ResultsLater(names []string) (wait func() (gradSquares flo
 		var terms []TermResult
 		for i, name := range names {
 			v := values[scalarTerms+i*scalarsPerTerm:]
-			terms = append(terms, TermResult{name, v[0], v[1], v[2], v[3]})
+			r := TermResult{Name: name, Loss: v[0], NLL: v[1], Hits: v[2], KL: v[3]}
+			if aligned[i] {
+				r.NLL, r.Lost = 0, v[1]
+			}
+			terms = append(terms, r)
 		}
 		return values[scalarGuard], terms, nil
 	}
@@ -229,6 +246,9 @@ func FLOPs(c Config, p *objectives.Plan) float64 {
 		}
 		if transform {
 			perRow += 2 * C * C
+		}
+		if p.Terms[i].Kind == objectives.Alignment {
+			perRow += c.linksFLOPs(&p.Terms[i])
 		}
 		heads += through * perRow * float64(len(p.Terms[i].Rows))
 	}

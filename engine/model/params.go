@@ -85,6 +85,7 @@ type Weights struct {
 	embedNorm, finalNorm, relativeNorm norm
 	blocks                             []blockWeights
 	heads                              []headWeights // LM head first, then Config.Classifiers
+	links                              linkWeights
 
 	ropeGlobal, ropeLocal kernels.Buf // cosines and sines by kind of layer
 }
@@ -189,6 +190,7 @@ func (w *Weights) layout() {
 		head.logits = newLinear(prefix, c.InitStd, true, h.Classes, C)
 		w.heads = append(w.heads, head)
 	}
+	w.layoutLinks(newLinear, add)
 	w.layoutAdapters()
 }
 

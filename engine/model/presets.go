@@ -99,7 +99,7 @@ func ltgBERT(vocab AutoInt, layers, width, heads, ff int) Config {
 func exlm(vocab AutoInt, layers, width, heads int) Config {
 	return Config{Vocab: vocab, Layers: layers, Width: width, Heads: heads, KVHeads: heads, FF: 4 * width, Context: 2048, Norm: "layernorm", NormEps: 1e-5,
 		Placement: "pre", Positions: "rope2d", RopeBase: 10000, MLP: "gelu", Bias: on, Tied: on, EmbedNorm: off, Transform: on, HeadBias: on,
-		InitStd: 0.02, InitScale: "none"}
+		InitStd: 0.02, InitScale: "none", Links: Links{Features: "hidden+position", Positions: 2048}}
 }
 
 func forCPU(layers, width, heads int) Config {
