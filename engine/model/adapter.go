@@ -237,7 +237,7 @@ func (a *Activations) product(l *blockActivations, w linear, y, x, pre kernels.B
 	low := l.low[d.slot]
 	a.lower(d, low, x, n, in)
 	a.b.LinearBackwardInput(sum, low, d.b.compute(), kernels.Buf{}, n, out, a.c.Adapter.Rank, kernels.None, true) // sum += low B^T
-	if act != kernels.None {
+	if act != kernels.None { // of the rounded sum, where a fused one may have more digits
 		a.b.ActivationForward(y, sum, n*out, act)
 	}
 }

@@ -38,6 +38,14 @@ func variants() map[string]Config {
 		"relative":  small(Config{Placement: "post", Positions: "relative", Buckets: 4, Bias: off, Width: 16, Heads: 4, KVHeads: 2, FF: 8, Attention: Attention{Window: 4}}),
 		"exlm":      small(Config{Positions: "rope2d", MLP: "gelu", Transform: on, HeadBias: on, InitScale: "none"}),
 		"one layer": small(Config{Layers: 1, Positions: "none", HeadBias: on}),
+
+		"gpt2 adapted":       small(Config{MLP: "gelu_tanh", Positions: "learned", Adapter: adapterOn(2, 3, AdapterTargets...)}),
+		"llama adapted":      small(Config{Norm: "rmsnorm", MLP: "swiglu", Positions: "rope", Bias: off, Tied: off, Width: 16, Heads: 4, KVHeads: 2, FF: 8, Adapter: adapterOn(3, 3, AdapterTargets...)}),
+		"bert adapted":       small(Config{Placement: "post", EmbedNorm: on, Types: 2, Transform: on, HeadBias: on, MLP: "gelu", Adapter: adapterOn(1, 0.5, "mlp.down", "attention.qkv")}),
+		"modernbert adapted": small(Config{MLP: "geglu", Positions: "rope", Bias: off, EmbedNorm: on, FirstNorm: off, Transform: on, Adapter: adapterOn(2, 5, "mlp.up", "attention.proj")}),
+		"ltg-bert adapted":   small(Config{Placement: "normformer", Affine: off, Positions: "relative", Buckets: 4, MLP: "geglu_tanh", EmbedNorm: on, Adapter: adapterOn(2, 3, AdapterTargets...)}),
+		"relative adapted":   small(Config{Placement: "normformer", Positions: "relative", Buckets: 4, MLP: "gelu", Width: 16, Heads: 4, KVHeads: 2, FF: 8, Adapter: adapterOn(2, 2, "attention.qkv")}),
+		"mlp adapted":        small(Config{Placement: "post", Positions: "relative", Buckets: 4, MLP: "gelu", Adapter: adapterOn(2, 3, "mlp.up")}),
 	}
 }
 
@@ -99,6 +107,7 @@ func newFixture(t *testing.T, b kernels.Backend, c Config, dropout float32, trai
 	f := &fixture{b: b, w: NewWeights(b, c, true), a: NewActivations(b, c, Capacity{Tokens: 20, Rows: 20}, train), plan: testPlan(),
 		step: Step{Dropout: dropout, Seed: 5, Micro: 2}}
 	f.w.Init(b, 7)
+	f.w.perturbAdapters(b)
 	return f
 }
 
@@ -135,6 +144,9 @@ func TestGradientsOfEveryParameter(t *testing.T) {
 				f.forward(t, true)
 				f.a.Backward(f.w)
 				for _, p := range f.w.Params {
+					if p.Frozen {
+						continue
+					}
 					grad, value := kernels.View[float64](p.Grad), kernels.View[float64](p.Master)
 					for e := 0; e < len(value); e += 1 + len(value)/7 { // a sample of every tensor
 						x := value[e]
@@ -168,6 +180,9 @@ func TestBackendsAgree(t *testing.T) {
 			t.Errorf("%s: loss %g, oracle %g", name, gotLoss, wantLoss)
 		}
 		for i, p := range got.w.Params {
+			if p.Frozen {
+				continue
+			}
 			g, w := kernels.View[float32](p.Grad), kernels.View[float64](want.w.Params[i].Grad)
 			scale := 0.0
 			for _, v := range w {
