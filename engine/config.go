@@ -29,6 +29,9 @@ type Config struct {
 	MSLM       objectives.MSLM        `yaml:"mslm" doc:"the objective mslm: masked entities weigh more, and are detected in the same pass"`
 	SHAD       objectives.SHAD        `yaml:"shad" doc:"the verbs shad, and the objective rft: reasoning tokens weigh against boilerplate"`
 	Loss       objectives.LossOptions `yaml:"loss" doc:"loss of a row while training; evaluations report the plain negative log-likelihood"`
+	TNT        objectives.TNT         `yaml:"tnt" doc:"the objective tnt: unwanted tokens are pulled out of the model, the rest is kept"`
+	NPO        objectives.NPO         `yaml:"npo" doc:"the objective npo: documents are forgotten"`
+	Reference  Reference              `yaml:"reference" doc:"the frozen model that tnt, npo and others compare with"`
 	Optimizer  optim.Config           `yaml:"optimizer" doc:"how parameters are updated"`
 	Schedule   optim.Schedule         `yaml:"schedule" doc:"learning rate over the run"`
 	Adapter    model.Adapter          `yaml:"adapter" doc:"low-rank adapters on a trained model: a small part is trained, the rest stays as it is"`
@@ -102,6 +105,7 @@ type Training struct {
 	Device       string   `yaml:"device" enum:"auto,cpu,cuda,ref32,refbf16" doc:"where it runs; ref32 is the slow oracle and refbf16 the naive bfloat16 computation, for tests"`
 	Threads      int      `yaml:"threads" min:"0" max:"1024" doc:"CPU threads; 0: all"`
 	Recompute    string   `yaml:"recompute" enum:"none,layer" doc:"layer: blocks keep their input only and are computed again in the backward pass, to the same bits: less memory, about a quarter more work"`
+	Graph        string   `yaml:"graph" enum:"auto,off" doc:"auto: on a GPU the launches of a step that come again are one launch of a captured graph, whose arguments are changed from step to step; off: every launch by itself; to the same bits"`
 	Seed         uint64   `yaml:"seed" doc:"of initial weights, masks and dropout"`
 	Init         string   `yaml:"init" doc:"run folder or checkpoint whose weights the run begins with, and whose model section it takes unless it has one of its own; classification heads that it lacks begin anew"`
 	MaxNonfinite int      `yaml:"max_nonfinite" min:"1" doc:"non-finite updates in a row (each is dropped) before the run ends with exit code 7"`
@@ -143,11 +147,14 @@ func Default() Config {
 		MSLM:       objectives.DefaultMSLM(),
 		SHAD:       objectives.DefaultSHAD(),
 		Loss:       objectives.DefaultLoss(),
+		TNT:        objectives.DefaultTNT(),
+		NPO:        objectives.DefaultNPO(),
+		Reference:  DefaultReference(),
 		Optimizer:  optim.Default(),
 		Schedule:   optim.DefaultSchedule(),
 		Adapter:    model.DefaultAdapter(),
 		EMA:        optim.DefaultEMA(),
-		Train:      Training{Accumulate: 1, Dropout: 0.1, Device: "auto", Recompute: "none", Seed: 1, MaxNonfinite: 5},
+		Train:      Training{Accumulate: 1, Dropout: 0.1, Device: "auto", Recompute: "none", Graph: "auto", Seed: 1, MaxNonfinite: 5},
 		Checkpoint: Checkpointing{Every: 200, Keep: 3},
 		Log:        Log{Every: 10},
 		Eval:       Evaluation{Every: 200, Tokens: 1 << 17, Others: true},
@@ -174,6 +181,7 @@ func (c *Config) Validate() (problems []runfile.Problem) {
 	if c.Adapter.On() && c.Train.Init == "" {
 		problems = append(problems, runfile.Problemf("adapter.rank", "adapters are trained on a model, and train.init names none; hint: --set train.init=MODEL, a run or an imported model"))
 	}
+	add("reference.", c.Reference.Validate())
 	add("optimizer.", c.Optimizer.Validate())
 	add("schedule.", c.Schedule.Validate())
 	if _, errs := c.Model.Resolve(0); len(errs) > 0 {
@@ -239,6 +247,12 @@ func (c *Config) unused() (sections []string) {
 	}
 	if !slices.ContainsFunc(c.phaseList(), func(p Phase) bool { return p.Objective == "mslm" }) && !reflect.DeepEqual(c.MSLM, objectives.DefaultMSLM()) {
 		sections = append(sections, "mslm")
+	}
+	if !trains("tnt") && !reflect.DeepEqual(c.TNT, objectives.DefaultTNT()) {
+		sections = append(sections, "tnt")
+	}
+	if !trains("npo") && !reflect.DeepEqual(c.NPO, objectives.DefaultNPO()) {
+		sections = append(sections, "npo")
 	}
 	if !trains("rft") && !reflect.DeepEqual(c.SHAD, objectives.DefaultSHAD()) {
 		sections = append(sections, "shad")

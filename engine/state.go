@@ -43,8 +43,9 @@ type state struct {
 	Noise     *noise       `json:"noise,omitempty"`
 	Seconds   float64      `json:"seconds"`
 	Resumes   int          `json:"resumes"`
-	Data      string       `json:"data"`      // hash of the data set's index
-	Tokenizer string       `json:"tokenizer"` // hash
+	Data      string       `json:"data"`                // hash of the data set's index
+	Tokenizer string       `json:"tokenizer"`           // hash
+	Reference string       `json:"reference,omitempty"` // hash of the frozen model's weights
 	Device    string       `json:"device"`
 	Version   string       `json:"version"`
 }
@@ -252,7 +253,7 @@ func (t *Trainer) adoptProducts(c *checkpoint.Checkpoint) error {
 }
 
 // free lists keys (or sections, with a trailing dot) that change nothing of what is computed.
-var free = []string{"checkpoint.", "log.", "eval.", "stop_after", "train.device", "train.threads", "train.recompute", "train.max_nonfinite", "train.allow_change", "data.train", "data.threads", "model.preset"}
+var free = []string{"checkpoint.", "log.", "eval.", "stop_after", "train.device", "train.threads", "train.recompute", "train.graph", "train.max_nonfinite", "train.allow_change", "data.train", "data.threads", "reference.model", "model.preset"}
 
 // compare refuses a checkpoint of another run.
 func (t *Trainer) compare(c *checkpoint.Checkpoint, s *state) error {
@@ -278,6 +279,7 @@ func (t *Trainer) compare(c *checkpoint.Checkpoint, s *state) error {
 	}
 	differ("data", s.Data, t.state.Data)
 	differ("tokenizer", s.Tokenizer, t.state.Tokenizer)
+	differ("reference", s.Reference, t.state.Reference)
 	if len(differences) > 0 {
 		return fault.Usage.Errorf("the checkpoint is of another run:\n%s\nhint: go back to those values, allow a change by name (train.allow_change: [KEY]), or start another run (--out)", strings.Join(differences, "\n"))
 	}

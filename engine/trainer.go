@@ -31,24 +31,26 @@ type Options struct {
 
 // Trainer is one run. Use Train; the type is what its parts share.
 type Trainer struct {
-	options Options
-	job     *job
-	fs      vfs.FS
-	lock    *checkpoint.RunLock
-	b       kernels.Backend
-	weights *model.Weights
-	acts    *model.Activations
-	opt     *optim.Optimizer
-	average *optim.EMA  // nil: none is kept
-	noise   kernels.Buf // float64: sum of squares of the gradient after the first micro-batch
-	feed    *feed
-	state   state
-	record  *record
-	pending *pending // the last update, while its results are on their way; nil: they are known
+	options   Options
+	job       *job
+	fs        vfs.FS
+	lock      *checkpoint.RunLock
+	b         kernels.Backend
+	weights   *model.Weights
+	acts      *model.Activations
+	opt       *optim.Optimizer
+	reference *model.Weights // frozen; nil: there are none of its own
+	average   *optim.EMA     // nil: none is kept
+	noise     kernels.Buf    // float64: sum of squares of the gradient after the first micro-batch
+	feed      *feed
+	state     state
+	record    *record
+	pending   *pending // the last update, while its results are on their way; nil: they are known
 
 	first       int64 // step at which this process took over
 	saved       int64 // step of the newest checkpoint of this run; -1: none
 	failedSaves int   // in a row
+	graphless   bool  // it was said that the device makes no graphs any more
 }
 
 // Train runs a configuration to its end, from where the run folder stands. It returns an error of kind fault.Preempted
@@ -90,6 +92,7 @@ func (t *Trainer) run() error {
 		}
 		t.apply(u)
 		t.record.account(u)
+		t.sayGraphs(false)
 		if t.logDue() {
 			if err := t.settle(); err != nil {
 				return err
@@ -107,6 +110,7 @@ func (t *Trainer) run() error {
 	if t.evaluationDue() { // asked to stop before or in the last one
 		return t.leave()
 	}
+	t.sayGraphs(true)
 	return t.save()
 }
 
@@ -120,9 +124,11 @@ func (t *Trainer) forwardBackward(u *update) {
 		if err := t.acts.Load(p, step); err != nil {
 			panic(err) // the plan was checked and the capacities were made for it
 		}
-		t.acts.Forward(t.weights)
-		t.acts.Loss(t.weights, true)
-		t.acts.Backward(t.weights)
+		t.together(func() {
+			t.acts.Forward(t.weights)
+			t.acts.Loss(t.weights, true)
+			t.acts.Backward(t.weights)
+		})
 		if i == 0 && len(u.plans) > 1 {
 			t.b.SumSquares(t.noise, 0, t.weights.Grad, t.weights.Grad.Len(), false)
 		}
@@ -142,11 +148,13 @@ type pending struct {
 // update counts as applied until settle knows better.
 func (t *Trainer) apply(u *update) {
 	factor := t.job.config.Schedule.Factor(u.step, t.job.total)
-	guard := t.acts.Guard(t.weights)
-	t.opt.Step(t.b, t.weights, guard, factor)
-	if t.average != nil {
-		t.average.Update(t.b, t.weights, guard, t.opt.Updates)
-	}
+	t.together(func() {
+		guard := t.acts.Guard(t.weights)
+		t.opt.Step(t.b, t.weights, guard, factor)
+		if t.average != nil {
+			t.average.Update(t.b, t.weights, guard, t.opt.Updates)
+		}
+	})
 	t.pending = &pending{u, t.opt.Rate(factor), t.acts.ResultsLater(termNames(u.plans[0])), t.noiseLater(u)}
 	t.state.Step, t.state.Updates, t.state.Cursor = u.step+1, t.opt.Updates, u.after
 	t.state.Tokens += u.tokens
@@ -188,13 +196,14 @@ func (t *Trainer) settle() error {
 
 // stepResult is what an update gave, for the log.
 type stepResult struct {
-	loss, gradNorm, rate, accuracy float64
-	parts                          map[string]float64
+	loss, gradNorm, rate float64
+	accuracy             *float64 // nil: not counted
+	parts, measures      map[string]float64
 }
 
 func (r *stepResult) collect(u *update, squares float64, terms []model.TermResult) {
 	r.gradNorm, r.parts = math.Sqrt(squares), map[string]float64{}
-	hits := 0.0
+	hits, counted := 0.0, int64(0)
 	for i, res := range terms {
 		term := &u.plans[0].Terms[i]
 		if len(terms) > 1 && !u.asks(i) { // another objective's turn
@@ -203,10 +212,32 @@ func (r *stepResult) collect(u *update, squares float64, terms []model.TermResul
 		part := res.Loss / term.Den
 		r.parts[res.Name] = part
 		r.loss += term.Share * part
-		hits += res.Hits
+		rows := u.rowsOf(i)
+		r.measure(term, res, rows)
+		if term.Kind == objectives.CrossEntropy && !term.Unwanted {
+			hits, counted = hits+res.Hits, counted+rows
+		}
 	}
-	if u.rows > 0 {
-		r.accuracy = hits / float64(u.rows)
+	if counted > 0 {
+		accuracy := hits / float64(counted)
+		r.accuracy = &accuracy
+	}
+}
+
+// measure adds what the term says beside its loss.
+func (r *stepResult) measure(t *objectives.Term, res model.TermResult, rows int64) {
+	put := func(name string, sum float64) {
+		if r.measures == nil {
+			r.measures = map[string]float64{}
+		}
+		r.measures[name] = sum / float64(rows)
+	}
+	switch {
+	case rows == 0:
+	case t.Unwanted:
+		put(eval.MeasureUnwantedLogP, -res.NLL)
+	case t.Kind == objectives.ReferenceKL && t.Pulls.Kept != kernels.Likelihood:
+		put(eval.MeasureKL, res.KL)
 	}
 }
 

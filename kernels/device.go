@@ -11,6 +11,21 @@ type Device interface {
 	// AdoptProducts makes the same choices again. They mean something on the same kind of device with the same library only.
 	ProductChoices() []byte
 	AdoptProducts(choices []byte) error
+	// Together runs work. What it queues goes to the device at once where no upload or read-back is in between, and from the second
+	// time on that ops come in the same order as a captured graph, whose arguments are changed to the present ones. Results are the
+	// same bits as without.
+	Together(work func())
+	// Replays says what became of that, as far as it reached the device.
+	Replays() Replays
+}
+
+// Replays counts what Together queued.
+type Replays struct {
+	Sequences, Replayed, Captured int64  // uninterrupted stretches of work; those that were one launch of a graph; graphs made
+	Launches, Patched             int64  // in all sequences; whose arguments were changed in a graph
+	Graphs                        int    // now
+	Bytes                         int64  // device memory that they take
+	Off                           string // why no more are made; "" while they are
 }
 
 // DeviceMemory is in bytes.

@@ -48,6 +48,22 @@ func (g *gpu) Rehearse(work func(b Backend)) int64 {
 	return r.bytes
 }
 
+// Together is Device's.
+func (g *gpu) Together(work func()) {
+	if g.rehearsal != nil {
+		work()
+		return
+	}
+	g.device.Together(work)
+}
+
+// Replays is Device's.
+func (g *gpu) Replays() Replays {
+	r := g.device.Replays()
+	return Replays{Sequences: r.Sequences, Replayed: r.Replayed, Captured: r.Captured, Launches: r.Commands, Patched: r.Patched,
+		Graphs: r.Graphs, Bytes: r.Bytes, Off: r.Off}
+}
+
 // ProductChoices is Device's. What was adopted and not needed yet is among them.
 func (g *gpu) ProductChoices() []byte {
 	if g.blaslt == nil {
