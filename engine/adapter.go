@@ -20,9 +20,9 @@ type weightSource interface {
 	Close() error
 }
 
-// weightsOf opens the weights that a checkpoint is opened for: the average, where the run kept one, of which adapters leave
+// storedWeights opens the weights that a checkpoint is opened for: the average, where the run kept one, of which adapters leave
 // only what they train.
-func weightsOf(c *checkpoint.Checkpoint, config Config) (weightSource, error) {
+func storedWeights(c *checkpoint.Checkpoint, config Config) (weightSource, error) {
 	file := modelFile
 	if c.Has(averageFile) {
 		file = averageFile
@@ -41,9 +41,9 @@ func weightsOf(c *checkpoint.Checkpoint, config Config) (weightSource, error) {
 	return &layered{from, whole}, nil
 }
 
-// mergedWeights is weightsOf for a model without adapters: each is added to the weight of its layer, W + s B A.
+// mergedWeights is storedWeights for a model without adapters: each is added to the weight of its layer, W + s B A.
 func mergedWeights(c *checkpoint.Checkpoint, config Config) (weightSource, error) {
-	from, err := weightsOf(c, config)
+	from, err := storedWeights(c, config)
 	if err != nil || !config.Adapter.On() {
 		return from, err
 	}

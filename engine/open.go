@@ -22,6 +22,7 @@ type Model struct {
 	Weights   *model.Weights
 	Tokenizer *text.Tokenizer
 	Dir       string // checkpoint folder
+	Hash      string // of the weights
 	Step      int64
 }
 
@@ -35,6 +36,9 @@ func OpenModel(path, device string, threads int) (m *Model, err error) {
 	}
 	m = &Model{Dir: c.Dir(), Step: c.Step()}
 	if m.Config, err = readConfig(c); err != nil {
+		return nil, err
+	}
+	if m.Hash, err = weightsHash(c); err != nil {
 		return nil, err
 	}
 	raw, err := c.Read(TokenizerFile)
@@ -54,7 +58,7 @@ func OpenModel(path, device string, threads int) (m *Model, err error) {
 		}
 	}()
 	m.Weights = model.NewWeights(m.Backend, m.Config.Model, false)
-	tensors, err := weightsOf(c, m.Config)
+	tensors, err := storedWeights(c, m.Config)
 	if err != nil {
 		return nil, err
 	}
@@ -116,6 +120,9 @@ func (m *Model) Evaluate(data, objective string, tokens int64) (eval.Loss, error
 	}
 	defer j.close()
 	a := model.NewActivations(m.Backend, m.Weights.Config, j.capacity(), false)
+	if err := j.fillReference(m.Backend, j.attachReference(m.Backend, a, m.Weights)); err != nil {
+		return eval.Loss{}, err
+	}
 	return j.evaluate(a, m.Weights, len(j.phases)-1, tokens, nil)
 }
 
