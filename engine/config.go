@@ -23,11 +23,13 @@ type Config struct {
 	Repeat     int64                  `yaml:"repeat" min:"1" max:"4096" doc:"how often the list of phases is run"`
 	Model      model.Config           `yaml:"model" doc:"the transformer"`
 	Data       Data                   `yaml:"data" doc:"what is read, and how it is packed into steps"`
-	Mask       objectives.Mask        `yaml:"mask" doc:"masking of mlm and mntp"`
+	Mask       objectives.Mask        `yaml:"mask" doc:"masking of mlm, mntp, exlm and rmlm"`
 	AntLM      objectives.AntLM       `yaml:"antlm" doc:"the objective antlm: causal and masked modelling in one step"`
 	Classify   objectives.Classify    `yaml:"classify" doc:"the objectives classify and tag"`
 	MSLM       objectives.MSLM        `yaml:"mslm" doc:"the objective mslm: masked entities weigh more, and are detected in the same pass"`
 	SHAD       objectives.SHAD        `yaml:"shad" doc:"the verbs shad, and the objective rft: reasoning tokens weigh against boilerplate"`
+	EXLM       objectives.EXLM        `yaml:"exlm" doc:"the objective exlm: masked tokens have several states, which a learned graph links"`
+	RMLM       objectives.RMLM        `yaml:"rmlm" doc:"the objective rmlm: every token stands several times"`
 	Loss       objectives.LossOptions `yaml:"loss" doc:"loss of a row while training; evaluations report the plain negative log-likelihood"`
 	TNT        objectives.TNT         `yaml:"tnt" doc:"the objective tnt: unwanted tokens are pulled out of the model, the rest is kept"`
 	NPO        objectives.NPO         `yaml:"npo" doc:"the objective npo: documents are forgotten"`
@@ -145,6 +147,8 @@ func Default() Config {
 		AntLM:      objectives.DefaultAntLM(),
 		Classify:   objectives.DefaultClassify(),
 		MSLM:       objectives.DefaultMSLM(),
+		EXLM:       objectives.DefaultEXLM(),
+		RMLM:       objectives.DefaultRMLM(),
 		SHAD:       objectives.DefaultSHAD(),
 		Loss:       objectives.DefaultLoss(),
 		TNT:        objectives.DefaultTNT(),
@@ -184,7 +188,9 @@ func (c *Config) Validate() (problems []runfile.Problem) {
 	add("reference.", c.Reference.Validate())
 	add("optimizer.", c.Optimizer.Validate())
 	add("schedule.", c.Schedule.Validate())
-	if _, errs := c.Model.Resolve(0); len(errs) > 0 {
+	transformer, errs := c.withLinks()
+	add("", errs)
+	if _, errs := transformer.Resolve(0); len(errs) > 0 {
 		for _, err := range errs {
 			if !strings.HasPrefix(err.Error(), "vocab: unknown") { // the tokenizer decides later
 				add("model.", []error{err})
@@ -231,7 +237,7 @@ func (c *Config) unused() (sections []string) {
 	masks, mixes, classes := false, false, false
 	for _, p := range c.phaseList() {
 		for _, part := range c.partsOf(p) {
-			masks = masks || part == "mlm" || part == "mntp"
+			masks = masks || part == "mlm" || part == "mntp" || part == "exlm" || part == "rmlm"
 		}
 		mixes = mixes || p.name() == "antlm"
 		classes = classes || classifies(p.Objective)
@@ -253,6 +259,12 @@ func (c *Config) unused() (sections []string) {
 	}
 	if !trains("npo") && !reflect.DeepEqual(c.NPO, objectives.DefaultNPO()) {
 		sections = append(sections, "npo")
+	}
+	if !trains("exlm") && !reflect.DeepEqual(c.EXLM, objectives.DefaultEXLM()) {
+		sections = append(sections, "exlm")
+	}
+	if !trains("rmlm") && !reflect.DeepEqual(c.RMLM, objectives.DefaultRMLM()) {
+		sections = append(sections, "rmlm")
 	}
 	if !trains("rft") && !reflect.DeepEqual(c.SHAD, objectives.DefaultSHAD()) {
 		sections = append(sections, "shad")

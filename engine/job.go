@@ -29,7 +29,10 @@ type job struct {
 	objectives []objectives.Objective // by phase
 	evaluators []evaluator            // by phase the same with draws of their own, and then those of others()
 	total      int64                  // steps
+	classes    *classOrigin           // of the training data set's plane class, when SHAD made it and rft reads it
+	reference  *referenceModel        // nil: no objective of the run compares with one
 	notes      []string               // what the user should know before the run
+	ends       objectives.Ends        // of exlm's documents
 }
 
 // prepare opens and checks everything that a configuration names.
@@ -63,7 +66,8 @@ func prepare(c Config) (_ *job, err error) {
 		j.config = c
 		j.note("%s", adopted)
 	}
-	resolved, problems := c.Model.Resolve(j.tokenizer.Vocab())
+	transformer, _ := c.withLinks() // Validate has told what is wrong
+	resolved, problems := transformer.Resolve(j.tokenizer.Vocab())
 	if len(problems) > 0 {
 		var lines []string
 		for _, p := range problems {
@@ -75,6 +79,10 @@ func prepare(c Config) (_ *job, err error) {
 	if err = j.config.adapt(); err != nil {
 		return nil, err
 	}
+	j.vocabulary = vocabularyOf(j.tokenizer)
+	if err = j.fitExpansion(); err != nil {
+		return nil, err
+	}
 	if err = j.fitLengths(); err != nil {
 		return nil, err
 	}
@@ -82,8 +90,13 @@ func prepare(c Config) (_ *job, err error) {
 		return nil, err
 	}
 	j.total = j.phases[len(j.phases)-1].to
-	j.vocabulary = vocabularyOf(j.tokenizer)
 	if err = j.makeObjectives(); err != nil {
+		return nil, err
+	}
+	if err = j.checkClasses(); err != nil {
+		return nil, err
+	}
+	if err = j.openReference(); err != nil {
 		return nil, err
 	}
 	if j.valid != j.data {
@@ -94,6 +107,9 @@ func prepare(c Config) (_ *job, err error) {
 		}
 	}
 	if err = j.prepareObjectives(); err != nil {
+		return nil, err
+	}
+	if err = j.checkExpansion(); err != nil {
 		return nil, err
 	}
 	if hasPlane(j.data, objectives.PlaneLoss) {
@@ -154,7 +170,7 @@ func hasPlane(ds *shard.Dataset, name string) bool {
 
 func (j *job) objective(name string, mix objectives.AntLM, seed uint64, loss objectives.LossOptions) (objectives.Objective, error) {
 	o, err := objectives.New(name, objectives.Settings{Seed: seed, Vocabulary: j.vocabulary, Mask: j.config.Mask, AntLM: mix, Loss: loss, Context: j.config.Data.LossPlane && hasPlane(j.data, objectives.PlaneLoss), Classify: j.config.Classify, Heads: j.config.Model.Classifiers,
-		MSLM: j.config.MSLM, SHAD: j.config.SHAD, Classes: hasPlane(j.data, objectives.PlaneClass) && hasPlane(j.valid, objectives.PlaneClass), Held: seed != j.config.Train.Seed}) // evaluations draw from a seed of their own
+		EXLM: j.config.EXLM, RMLM: j.config.RMLM, Ends: &j.ends, MSLM: j.config.MSLM, SHAD: j.config.SHAD, Classes: hasPlane(j.data, objectives.PlaneClass) && hasPlane(j.valid, objectives.PlaneClass), TNT: j.config.TNT, NPO: j.config.NPO, Reference: j.config.hasReference(), Held: seed != j.config.Train.Seed}) // evaluations draw from a seed of their own
 	return o, fault.Usage.Wrap(err)
 }
 
@@ -209,7 +225,7 @@ func (j *job) unigram(phase int) (*eval.Unigram, error) {
 		return j.classBaseline(phase)
 	}
 	skip := j.vocabulary.Special
-	if name := j.evaluators[phase].name; name == "clm" || name == "antlm" || name == "rft" {
+	if name := j.evaluators[phase].name; name == "clm" || name == "antlm" || name == "rft" || name == "tnt" || name == "npo" {
 		skip = func(id int32) bool { return id == j.vocabulary.BOS && id != j.vocabulary.EOS } // never a target
 	}
 	return unigramOf(j.data, j.config.Data.Seed, j.split(shard.Train), int(j.config.Model.Vocab), skip)
@@ -217,7 +233,7 @@ func (j *job) unigram(phase int) (*eval.Unigram, error) {
 
 // capacity is what one micro-batch takes at most.
 func (j *job) capacity() model.Capacity {
-	return model.Capacity{Tokens: j.config.Data.TokensPerStep, Rows: j.config.Data.TokensPerStep, Recompute: j.config.Train.Recompute == "layer"}
+	return model.Capacity{Tokens: j.config.Data.TokensPerStep, Rows: j.config.Data.TokensPerStep, States: j.mostStates(), Recompute: j.config.Train.Recompute == "layer"}
 }
 
 // openDevice opens the configured backend.

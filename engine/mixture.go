@@ -73,6 +73,11 @@ func (j *job) makeObjectives() error {
 	return nil
 }
 
+// Causal reports whether a run trains a causal language model, which can generate, beside whatever else it trains.
+func (c *Config) Causal() bool {
+	return slices.ContainsFunc(c.Trained(), func(name string) bool { return slices.Contains([]string{"clm", "rft", "tnt", "npo"}, name) })
+}
+
 // Trained lists the language-model objectives and classifications that a run trains, in the order of its phases; of antlm
 // those that it mixes.
 func (c *Config) Trained() (names []string) {
@@ -103,5 +108,13 @@ func (t *Trainer) evaluateOthers(phase int) (list []otherLoss, err error) {
 
 // asks reports whether any row of the update belongs to a term.
 func (u *update) asks(term int) bool {
-	return slices.ContainsFunc(u.plans, func(p *objectives.Plan) bool { return len(p.Terms[term].Rows) > 0 })
+	return u.rowsOf(term) > 0
+}
+
+// rowsOf counts the rows of a term.
+func (u *update) rowsOf(term int) (n int64) {
+	for _, p := range u.plans {
+		n += int64(len(p.Terms[term].Rows))
+	}
+	return n
 }

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"fmt"
-	"strconv"
 
 	"palimpsest/engine/model"
 	"palimpsest/engine/runfile"
@@ -33,6 +32,7 @@ type PreviewMemory struct {
 	Activations int64 `json:"activations"`
 	Data        int64 `json:"data"` // decoded frames
 	Program     int64 `json:"program"`
+	Reference   int64 `json:"reference,omitempty"` // weights and activations of the frozen model
 	// Device is of a backend with memory of its own, where weights and activations are.
 	Device *PreviewDevice `json:"device,omitempty"`
 }
@@ -42,7 +42,7 @@ func (m PreviewMemory) Total() int64 {
 	if m.Device != nil {
 		return m.Data + m.Program + m.Device.Host
 	}
-	return m.Weights + m.Activations + m.Data + m.Program
+	return m.Weights + m.Activations + m.Data + m.Program + m.Reference
 }
 
 // PreviewDevice is the memory of a device in bytes.
@@ -136,9 +136,13 @@ func DryRun(o Options) (*Preview, error) {
 		}
 		p.Notes = append(p.Notes, from.note())
 		from.tensors.Close()
+		if err := j.checkClassModel(from.dir, from.hash); err != nil {
+			return nil, err
+		}
 	}
 	p.Memory.Data, p.Memory.Program = j.dataBytes(), ProgramBytes
 	p.Memory.Weights, p.Memory.Activations = model.MemoryBytes(c.Model, j.capacity(), info.Compute, info.Master)
+	p.Memory.Reference = j.referenceBytes(info.Compute, info.Master)
 	if p.Memory.Device, err = j.deviceNeed(b); err != nil && p.Memory.Device == nil {
 		return nil, err
 	} else if err != nil {
@@ -167,7 +171,7 @@ func DryRun(o Options) (*Preview, error) {
 		return nil, u.err
 	}
 	for _, plan := range u.plans {
-		p.FLOPs += model.FLOPs(c.Model, plan)
+		p.FLOPs += j.flops(plan)
 	}
 	p.Batch = j.previewBatch(u.plans[0])
 	return p, nil
@@ -237,6 +241,5 @@ func (j *job) previewBatch(p *objectives.Plan) PreviewBatch {
 
 // show is a token as text; control characters are escaped.
 func (j *job) show(id int32) string {
-	quoted := strconv.Quote(string(j.tokenizer.Decode([]int32{id})))
-	return quoted[1 : len(quoted)-1]
+	return shown(j.tokenizer, id)
 }

@@ -32,7 +32,7 @@ const LogFile = "log.jsonl"
 const EventFolder = "tb"
 
 // flopRule says how FLOP/s and MFU are counted.
-const flopRule = "forward + backward = 3 x forward; 2 a weight and token, 2 a head weight and loss row, 4 C a pair of tokens that attend (causal: half the pairs); MFU against the rate of a large product in the device's type of activations, measured at the start"
+const flopRule = "forward + backward = 3 x forward, of a frozen reference 1 x; 2 a weight and token, 2 a head weight and loss row, 4 C a pair of tokens that attend (causal: half the pairs); MFU against the rate of a large product in the device's type of activations, measured at the start"
 
 // record keeps the log of a run and its clock.
 type record struct {
@@ -69,7 +69,7 @@ func (r *record) waitedForData() { r.waited += r.lap() }
 func (r *record) account(u *update) {
 	r.tokens += u.tokens
 	for _, p := range u.plans {
-		r.flops += model.FLOPs(r.t.job.config.Model, p)
+		r.flops += r.t.job.flops(p)
 	}
 	r.lap()
 }
@@ -151,7 +151,7 @@ func (t *Trainer) logStep(u *update, s stepResult) {
 	}
 	seconds := max(r.spent.Seconds(), 1e-9)
 	line := report.Step{
-		Step: step, Epoch: t.epoch(), Phase: t.job.phases[u.phase].objective, Loss: s.loss, LossParts: s.parts, Accuracy: &s.accuracy, GradNorm: s.gradNorm,
+		Step: step, Epoch: t.epoch(), Phase: t.job.phases[u.phase].objective, Loss: s.loss, LossParts: s.parts, Measures: s.measures, Accuracy: s.accuracy, GradNorm: s.gradNorm,
 		LR: s.rate, Tokens: t.state.Tokens, Skipped: t.state.Skipped, TokensPerS: float64(r.tokens) / seconds, FLOPsPerS: r.flops / seconds,
 		DataWait: r.waited.Seconds() / seconds, MemoryBytes: residentBytes(), DeviceBytes: t.deviceBytes(), Seconds: r.elapsed(),
 	}
@@ -190,7 +190,7 @@ func documentsOf(u *update) string {
 
 func (t *Trainer) logEval(phase int, l eval.Loss) {
 	line := report.Eval{Step: t.state.Step, Phase: t.job.evaluators[phase].name, Loss: l.Loss, Accuracy: &l.Accuracy, Perplexity: l.Perplexity, Rows: l.Rows,
-		BaselineAccuracy: &l.BaselineAccuracy, BaselineLoss: &l.BaselineLoss, Seconds: t.record.elapsed()}
+		BaselineAccuracy: &l.BaselineAccuracy, BaselineLoss: &l.BaselineLoss, Measures: l.Measures, Seconds: t.record.elapsed()}
 	t.record.log.Write(line)
 	t.record.events.Eval(line)
 	if t.options.Observe != nil {

@@ -54,7 +54,13 @@ func newTrainer(o Options) (t *Trainer, err error) {
 		return t, err
 	}
 	t.state = state{Format: stateFormat, Data: hashText(t.job.data), Tokenizer: t.job.tokenizer.Hash(), Device: deviceLine(t.b), Version: o.Version}
+	if t.job.reference != nil {
+		t.state.Reference = t.job.reference.hash
+	}
 	if err = t.resume(); err != nil {
+		return t, err
+	}
+	if err = t.job.fillReference(t.b, t.reference); err != nil {
 		return t, err
 	}
 	t.first = t.state.Step
@@ -73,6 +79,7 @@ func (t *Trainer) allocate() {
 	c := t.job.config
 	t.weights = model.NewWeights(t.b, c.Model, true)
 	t.acts = model.NewActivations(t.b, c.Model, t.job.capacity(), true)
+	t.reference = t.job.attachReference(t.b, t.acts, t.weights)
 	t.opt = optim.New(t.b, c.Optimizer, t.weights)
 	t.average = optim.NewEMA(t.b, c.EMA, t.weights)
 	t.noise = t.b.Alloc(kernels.F64, 1)

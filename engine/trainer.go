@@ -45,7 +45,8 @@ type Trainer struct {
 	feed      *feed
 	state     state
 	record    *record
-	pending   *pending // the last update, while its results are on their way; nil: they are known
+	pending   *pending                // the last update, while its results are on their way; nil: they are known
+	lost      func() (float64, error) // lattices of the update without a path, on their way; nil: it has none
 
 	first       int64 // step at which this process took over
 	saved       int64 // step of the newest checkpoint of this run; -1: none
@@ -90,6 +91,9 @@ func (t *Trainer) run() error {
 		if err := t.settle(); err != nil { // the update before, whose results came meanwhile
 			return err
 		}
+		if err := t.correctMean(u); err != nil {
+			return err
+		}
 		t.apply(u)
 		t.record.account(u)
 		t.sayGraphs(false)
@@ -120,8 +124,7 @@ func (t *Trainer) forwardBackward(u *update) {
 	t.acts.ResetResults()
 	for i, p := range u.plans {
 		t.fs.Tick("micro-batch")
-		step := model.Step{Dropout: float32(t.job.config.Train.Dropout), Seed: t.job.config.Train.Seed, Micro: uint32(t.state.Micro)}
-		if err := t.acts.Load(p, step); err != nil {
+		if err := t.acts.Load(p, t.microStep(t.state.Micro)); err != nil {
 			panic(err) // the plan was checked and the capacities were made for it
 		}
 		t.together(func() {
@@ -134,6 +137,12 @@ func (t *Trainer) forwardBackward(u *update) {
 		}
 		t.state.Micro++
 	}
+	t.lost = t.acts.LostLater()
+}
+
+// microStep says how a micro-batch of the run is computed.
+func (t *Trainer) microStep(number int64) model.Step {
+	return model.Step{Dropout: float32(t.job.config.Train.Dropout), Seed: t.job.config.Train.Seed, Micro: uint32(number)}
 }
 
 // pending is an update that is queued, but whose results the host has not seen.

@@ -159,10 +159,10 @@ func Export(o ExportOptions) (*hf.Exported, error) {
 // counts as causal, as generating is what needs it.
 func looksBack(c Config) bool {
 	back := false
+	if c.Causal() {
+		return true
+	}
 	for _, p := range c.phaseList() {
-		if slices.Contains(c.partsOf(p), "clm") {
-			return true
-		}
 		switch p.Objective {
 		case "classify", "tag":
 			back = back || c.Classify.Attend == "back"

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -52,7 +51,7 @@ func generate(c *cli.Context) error {
 		return err
 	}
 	defer m.Close()
-	if !slices.Contains(trainedFor(m.Config), "clm") {
+	if !m.Config.Causal() {
 		return fault.Usage.Errorf("%s was trained for %s, which continues no text; hint: palimpsest fill-mask", m.Dir, strings.Join(trainedFor(m.Config), ", "))
 	}
 	prompts := c.StringSlice("prompt")

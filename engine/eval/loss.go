@@ -7,6 +7,7 @@ import (
 	"math"
 
 	"palimpsest/engine/model"
+	"palimpsest/kernels"
 	"palimpsest/objectives"
 )
 
@@ -21,6 +22,49 @@ type Loss struct {
 
 	BaselineLoss     float64 `json:"baseline_loss"`     // of the unigram distribution of the training tokens
 	BaselineAccuracy float64 `json:"baseline_accuracy"` // of always answering its most frequent token
+
+	// Measures are further figures of the objective at hand, see MeasureKL and those behind it. Where an objective asks for
+	// unwanted tokens, all figures above but Loss are of the others, if there are any.
+	Measures map[string]float64 `json:"measures,omitempty"`
+}
+
+// Names of measures of objectives with unwanted tokens or a frozen reference.
+const (
+	MeasureKL            = "kl"             // mean KL of the model from the reference, KL(reference || model), at kept tokens, in nats
+	MeasureUnwantedLogP  = "unwanted_log_p" // mean log-probability of unwanted tokens where they stand
+	MeasureUnwantedFirst = "unwanted_first" // share of unwanted tokens that are the first choice where they stand
+	MeasureUnwantedRows  = "unwanted_rows"
+)
+
+// rowSums are sums over rows.
+type rowSums struct {
+	nll, hits, kl, baseNLL, baseHits float64
+	rows                             int64
+}
+
+func (s *rowSums) add(t model.TermResult, targets []int32, baseline *Unigram) {
+	s.nll += t.NLL
+	s.hits += t.Hits
+	s.rows += int64(len(targets))
+	if baseline != nil {
+		h, n := baseline.Score(targets)
+		s.baseHits += h
+		s.baseNLL += n
+	}
+}
+
+// measure adds what was found of kept and of unwanted rows, and of those that a reference was compared at.
+func (r *Loss) measure(unwanted, compared *rowSums) {
+	if unwanted.rows+compared.rows == 0 {
+		return
+	}
+	r.Measures = map[string]float64{}
+	if n := float64(compared.rows); n > 0 {
+		r.Measures[MeasureKL] = compared.kl / n
+	}
+	if n := float64(unwanted.rows); n > 0 {
+		r.Measures[MeasureUnwantedLogP], r.Measures[MeasureUnwantedFirst], r.Measures[MeasureUnwantedRows] = -unwanted.nll/n, unwanted.hits/n, n
+	}
 }
 
 // termSum is what a term gave over all plans: its loss is its share of their quotient.
@@ -33,7 +77,7 @@ var ErrInterrupted = errors.New("evaluation was interrupted")
 // plans, may be nil.
 func Run(a *model.Activations, w *model.Weights, next func() (*objectives.Plan, error), baseline *Unigram, stop func() bool) (Loss, error) {
 	var r Loss
-	var nll, hits, baseNLL, baseHits float64
+	var asked, unwanted, compared rowSums
 	var sums []termSum // by term
 	for {
 		if stop != nil && stop() {
@@ -65,30 +109,34 @@ func Run(a *model.Activations, w *model.Weights, next func() (*objectives.Plan, 
 			}
 			sums[i].loss += t.Loss
 			sums[i].weight += term.Weight()
-			if term.Head != p.Terms[0].Head { // all but the loss is about the first term's head
-				continue
+			if term.Kind == objectives.ReferenceKL && !term.Unwanted && term.Pulls.Kept == kernels.ForwardKL {
+				compared.kl += t.KL
+				compared.rows += int64(len(term.Rows))
 			}
-			nll += t.NLL
-			hits += t.Hits
-			r.Rows += int64(len(term.Rows))
-			if baseline != nil {
-				h, n := baseline.Score(term.Targets)
-				baseHits += h
-				baseNLL += n
+			switch {
+			case term.Share == 0 || term.Head != p.Terms[0].Head: // all but the loss is about the first term's head
+			case term.Unwanted:
+				unwanted.add(t, term.Targets, baseline)
+			default:
+				asked.add(t, term.Targets, baseline)
 			}
 		}
 		r.Tokens += int64(len(p.Tokens))
 	}
-	if r.Rows == 0 {
+	r.measure(&unwanted, &compared)
+	if asked.rows == 0 {
+		asked = unwanted
+	}
+	if r.Rows = asked.rows; r.Rows == 0 {
 		return r, errors.New("no held-out row bears a loss; hint: a larger data.valid or eval.tokens")
 	}
 	rows := float64(r.Rows)
 	for _, s := range sums {
 		r.Loss += s.share * s.loss / math.Max(s.weight, 1e-300)
 	}
-	r.NLL, r.Accuracy = nll/rows, hits/rows
+	r.NLL, r.Accuracy = asked.nll/rows, asked.hits/rows
 	r.Perplexity = math.Exp(r.NLL)
-	r.BaselineLoss, r.BaselineAccuracy = baseNLL/rows, baseHits/rows
+	r.BaselineLoss, r.BaselineAccuracy = asked.baseNLL/rows, asked.baseHits/rows
 	return r, nil
 }
 

@@ -23,6 +23,7 @@ type Step struct {
 	Phase       string             `json:"phase"`
 	Loss        float64            `json:"loss"` // also written as a hex float, "loss_hex"
 	LossParts   map[string]float64 `json:"loss_parts,omitempty"`
+	Measures    map[string]float64 `json:"measures,omitempty"` // further figures of the objective, such as kl and unwanted_log_p of tnt
 	Accuracy    *float64           `json:"accuracy,omitempty"` // 0 to 1
 	GradNorm    float64            `json:"grad_norm"`          // before clipping
 	LR          float64            `json:"lr"`
@@ -47,7 +48,9 @@ type Eval struct {
 	Rows             int64    `json:"rows"`
 	BaselineAccuracy *float64 `json:"baseline_accuracy,omitempty"`
 	BaselineLoss     *float64 `json:"baseline_loss,omitempty"`
-	Seconds          float64  `json:"seconds"` // as in Step
+	// Measures are further figures of the objective, such as kl and unwanted_log_p of tnt.
+	Measures map[string]float64 `json:"measures,omitempty"`
+	Seconds  float64            `json:"seconds"` // as in Step
 }
 
 // Example is a line of held-out text with masks and the model's answers, {"type":"example"}.

@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"os"
 	"slices"
@@ -167,6 +168,9 @@ func stepFields(s Step, total int64, left float64) []shownField {
 		}
 		add(10, "(%s)", strings.Join(names, ", "))
 	}
+	for _, name := range slices.Sorted(maps.Keys(s.Measures)) {
+		add(5, "%s %s", name, decimals(s.Measures[name]))
+	}
 	if s.Accuracy != nil {
 		add(4, "acc %s", percent(*s.Accuracy))
 	}
@@ -235,5 +239,8 @@ func evalText(e Eval) string {
 		}
 	}
 	fmt.Fprintf(&b, "  perplexity %s  rows %d", short(e.Perplexity), e.Rows)
+	for _, name := range slices.Sorted(maps.Keys(e.Measures)) {
+		fmt.Fprintf(&b, "  %s %s", name, decimals(e.Measures[name]))
+	}
 	return b.String()
 }

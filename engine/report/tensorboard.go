@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io/fs"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -106,6 +107,9 @@ func (e *Events) Step(s Step) {
 			list = append(list, scalar{"loss_part/" + name, part})
 		}
 	}
+	for _, name := range slices.Sorted(maps.Keys(s.Measures)) {
+		list = append(list, scalar{"measure/" + name, s.Measures[name]})
+	}
 	e.write(s.Step, list)
 }
 
@@ -119,6 +123,9 @@ func (e *Events) Eval(v Eval) {
 	if v.Accuracy != nil {
 		list = append(list, scalar{"accuracy/valid", *v.Accuracy})
 		list.phase("accuracy/valid_", v.Phase, *v.Accuracy)
+	}
+	for _, name := range slices.Sorted(maps.Keys(v.Measures)) {
+		list = append(list, scalar{"measure/valid_" + name, v.Measures[name]})
 	}
 	e.write(v.Step, list)
 }
