@@ -119,14 +119,25 @@ func (x *exlm) Cost(n int) int {
 	if n == 0 {
 		return 0
 	}
-	most, added := 2, 2
-	if x.ends.known {
-		most, added = x.ends.most, x.ends.added
+	_, added := x.room()
+	return n + added + (x.x.K-1)*x.expanded(n)
+}
+
+// room bounds the begin and end tokens of a text, and those of them that it lacks.
+func (x *exlm) room() (most, added int) {
+	switch {
+	case !x.x.ExpandSpecials:
+		return 0, 0
+	case x.ends.known:
+		return x.ends.most, x.ends.added
 	}
-	if !x.x.ExpandSpecials {
-		most, added = 0, 0
-	}
-	return n + added + (x.x.K-1)*min(n+added, most+x.mostMasked(n))
+	return 2, 2
+}
+
+// expanded bounds the tokens with several states of a text of n.
+func (x *exlm) expanded(n int) int {
+	most, added := x.room()
+	return min(n+added, most+x.mostMasked(n))
 }
 
 // mostMasked bounds the masked tokens of n.
@@ -329,4 +340,16 @@ func (t *Term) checkLattices(vocab int) error {
 		}
 	}
 	return nil
+}
+
+// MostStates bounds the states of a lattice over a text of n tokens; 0: the objective has no lattices.
+func MostStates(o Objective, n int) int {
+	x, ok := o.(*exlm)
+	switch {
+	case !ok:
+		return 0
+	case !x.x.Linked():
+		return x.x.K
+	}
+	return x.x.K * x.expanded(n)
 }

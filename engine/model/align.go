@@ -101,9 +101,7 @@ func (a *Activations) latticeChunks(w *Weights, index int, f func(c *latticeChun
 func (a *Activations) alignment(w *Weights, index int, t *objectives.Term, gradient bool) {
 	h, l, targets := &a.head, &a.align, a.terms[index].targets
 	a.latticeChunks(w, index, func(c *latticeChunk) {
-		a.b.Emissions(kernels.Emissions{Match: l.match, LSE: l.lse, Logits: h.logits, Targets: targets, Lattices: c.lattices, R: c.n, V: c.classes, Mode: t.Mode, Blank: t.Blank})
-		a.b.Alignment(kernels.Alignment{Loss: l.loss, Lost: l.lost, DMatch: l.dmatch, DLogE: l.links.dlogE, Match: l.match, LogE: l.links.logE,
-			Weights: a.terms[index].weights.Slice(c.first, c.last), Targets: targets, Lattices: c.lattices, Mode: t.Mode, Blank: t.Blank, Grad: gradient, GradScale: t.Share / t.Den})
+		a.emit(c, gradient)
 		for i, values := range []kernels.Buf{l.loss, l.lost} {
 			a.b.Sum(a.scalars, scalarTerms+index*scalarsPerTerm+i, values, len(c.lattices), true)
 		}
@@ -117,6 +115,18 @@ func (a *Activations) alignment(w *Weights, index int, t *objectives.Term, gradi
 		}
 		a.b.ScatterAddRows(a.dhidden, h.dh, c.rows, c.n, a.c.Width)
 	})
+}
+
+// emit sums over the paths of a chunk's lattices.
+func (a *Activations) emit(c *latticeChunk, gradient bool) {
+	l, t, bufs := &a.align, c.t, a.terms[c.index]
+	a.b.Emissions(kernels.Emissions{Match: l.match, LSE: l.lse, Logits: a.head.logits, Targets: bufs.targets, Lattices: c.lattices, R: c.n, V: c.classes, Mode: t.Mode, Blank: t.Blank})
+	op := kernels.Alignment{Loss: l.loss, Lost: l.lost, DMatch: l.dmatch, DLogE: l.links.dlogE, Match: l.match, LogE: l.links.logE, Weights: bufs.weights.Slice(c.first, c.last),
+		Targets: bufs.targets, Lattices: c.lattices, Mode: t.Mode, Blank: t.Blank, Grad: gradient}
+	if gradient {
+		op.GradScale = t.Share / t.Den
+	}
+	a.b.Alignment(op)
 }
 
 // LostLater is the number of lattices without a path since ResetResults, at this point of the queue; nil where the loaded plan
@@ -189,4 +199,26 @@ func (c Config) linksFLOPs(t *objectives.Term) float64 {
 		maps = 2
 	}
 	return maps*2*C*(2*C+float64(c.Links.Heads)) + C*float64(kernels.LinksSize(t.Lattices))/float64(len(t.Rows))
+}
+
+// FirstLost returns the first lattice of a term that has no path, -1 for none, after Forward.
+func (a *Activations) FirstLost(w *Weights, index int) (first int, err error) {
+	first = -1
+	if a.plan.Terms[index].Kind != objectives.Alignment {
+		return first, nil
+	}
+	a.latticeChunks(w, index, func(c *latticeChunk) {
+		a.emit(c, false)
+		lost := make([]float32, len(c.lattices))
+		a.b.Download(lost, a.align.lost.Slice(0, len(lost)))
+		if syncErr := a.b.Sync(); syncErr != nil && err == nil {
+			err = syncErr
+		}
+		for i, v := range lost {
+			if v != 0 && first < 0 {
+				first = c.first + i
+			}
+		}
+	})
+	return first, err
 }
