@@ -15,6 +15,7 @@ import (
 // run's adapters are merged into its weights; those of this one begin anew.
 type initPlan struct {
 	dir     string
+	hash    string // of the weights
 	tensors weightSource
 	adapted bool     // the checkpoint is of a run with adapters
 	fresh   []string // parameters that the checkpoint lacks
@@ -36,6 +37,9 @@ func planInit(path string, c model.Config, tokenizer string) (p initPlan, err er
 		return p, err
 	}
 	p.dir = from.Dir()
+	if p.hash, err = weightsHash(from); err != nil {
+		return p, err
+	}
 	raw, err := from.Read(TokenizerFile)
 	if err != nil {
 		return p, err
@@ -130,6 +134,9 @@ func (t *Trainer) begin(path string) error {
 		return err
 	}
 	defer p.tensors.Close()
+	if err := t.job.checkClassModel(p.dir, p.hash); err != nil {
+		return err
+	}
 	for _, param := range t.weights.Params {
 		if slices.Contains(p.fresh, param.Name) || model.IsAdapter(param.Name) {
 			continue

@@ -25,8 +25,12 @@ type Stage struct {
 	Done   bool              `json:"done"`
 	Result json.RawMessage   `json:"result,omitempty"`
 
-	path string
+	path  string
+	begun bool
 }
+
+// Begun reports whether the stage was begun before.
+func (s *Stage) Begun() bool { return s.begun }
 
 // BeginStage reads or makes the record of a stage. A record of other inputs is refused, with every difference; with Done there is
 // nothing to do but to read the result.
@@ -68,7 +72,7 @@ func ReadStage(path string) (*Stage, error) {
 	if err != nil {
 		return nil, fault.Data.Wrap(err)
 	}
-	s := &Stage{path: path}
+	s := &Stage{path: path, begun: true}
 	if err := json.Unmarshal(text, s); err != nil {
 		return nil, fault.Data.Errorf("%s: %w", path, err)
 	}

@@ -139,3 +139,6 @@ func (s *Summary) WriteHistogram(w io.Writer) {
 		fmt.Fprintf(w, "%14s %9d %s\n", BinName(k), s.Histogram[k], strings.Repeat("#", int((s.Histogram[k]*50+most-1)/most)))
 	}
 }
+
+// Percent is Share in percent.
+func (t TokenCount) Percent() float64 { return 100 * t.Share }
