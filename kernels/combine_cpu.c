@@ -22,6 +22,8 @@ LEAF(scale_rows, (int level, float *x, const float *scales, int rows, int C), (x
 
 #else
 
+#include "vec.h"
+
 static void KERNEL(combine)(float *dst, const float *x, const float *y, float *copy, size_t n, float a, float b)
 {
 	if (y) {
@@ -55,18 +57,33 @@ static void KERNEL(momentum)(float *m, float *u, const float *g, size_t n, float
 	}
 }
 
+// lamb_vector updates the moments of one vector of elements and returns the direction.
+INLINE vec KERNEL(lamb_vector)(vec p, vec g, vec *m, vec *v, const adamw_step *o)
+{
+	g = g * o->scale;
+	*m = *m * o->b1 + g * o->one_minus_b1;
+	*v = *v * o->b2 + g * g * o->one_minus_b2;
+	return *m * o->correction1 / (KERNEL(root)(*v * o->correction2) + o->eps) + p * o->decay;
+}
+
 static void KERNEL(lamb_direction)(float *u, const float *p, const float *g, float *m, float *v, size_t n,
 	const adamw_step *step)
 {
 	adamw_step o = *step;
-	SIMD
-	for (size_t i = 0; i < n; i++) {
-		float grad = g[i] * o.scale;
-		float first = o.b1 * m[i] + o.one_minus_b1 * grad;
-		float second = o.b2 * v[i] + o.one_minus_b2 * grad * grad;
-		m[i] = first;
-		v[i] = second;
-		u[i] = first * o.correction1 / (sqrtf(second * o.correction2) + o.eps) + o.decay * p[i];
+	size_t i = 0;
+	for (; i + LANES <= n; i += LANES) {
+		vec first = KERNEL(load)(m + i), second = KERNEL(load)(v + i);
+		KERNEL(store)(u + i, KERNEL(lamb_vector)(KERNEL(load)(p + i), KERNEL(load)(g + i), &first, &second, &o));
+		KERNEL(store)(m + i, first);
+		KERNEL(store)(v + i, second);
+	}
+	if (i < n) {
+		size_t rest = n - i;
+		vec first = KERNEL(load_part)(m + i, rest, 0), second = KERNEL(load_part)(v + i, rest, 0);
+		vec value = KERNEL(load_part)(p + i, rest, 0), grad = KERNEL(load_part)(g + i, rest, 0);
+		KERNEL(store_part)(u + i, KERNEL(lamb_vector)(value, grad, &first, &second, &o), rest);
+		KERNEL(store_part)(m + i, first, rest);
+		KERNEL(store_part)(v + i, second, rest);
 	}
 }
 
@@ -83,5 +100,8 @@ static void KERNEL(scale_rows)(float *x, const float *scales, int rows, int C)
 			row[j] *= s;
 	}
 }
+
+#undef vec
+#undef ivec
 
 #endif

@@ -1,7 +1,7 @@
 package kernels
 
 // Combine, Momentum and LAMB on the CPU, cut into spans; the loops and their costs are in combine_cpu.c, the oracles in
-// combine_ref.go. LAMB's norms are summed by spans and then in their order, as Sum does it.
+// combine_ref.go. LAMB's norms are summed by spans, while these are in cache, and then in their order, as Sum does it.
 
 func (b *cpu) Combine(a Combine) {
 	a.check()
@@ -42,7 +42,12 @@ func (b *cpu) LAMB(a LAMB) {
 		return
 	}
 	u, p, g, m, v := f32(a.Update), f32(a.P), f32(a.G), f32(a.M), f32(a.V)
-	b.spans(len(p), grain, func(lo, hi int) { b.leaf.lambDirection(u[lo:hi], p[lo:hi], g[lo:hi], m[lo:hi], v[lo:hi], scale, &a) })
-	trust := a.trust(b.sum(p, true), b.sum(u, true))
+	pieces := max(1, ceilDiv(len(p), grain))
+	squares := make([]float64, 2*pieces) // of p, of u
+	b.spans(len(p), grain, func(lo, hi int) {
+		b.leaf.lambDirection(u[lo:hi], p[lo:hi], g[lo:hi], m[lo:hi], v[lo:hi], scale, &a)
+		squares[lo/grain], squares[pieces+lo/grain] = b.leaf.sum(p[lo:hi], true), b.leaf.sum(u[lo:hi], true) // still in cache
+	})
+	trust := a.trust(treeSum(squares[:pieces]), treeSum(squares[pieces:]))
 	b.combine(p, p, u, f32(a.Copy), 1, Combine{A: 1, B: -a.LR * trust})
 }

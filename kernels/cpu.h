@@ -31,6 +31,19 @@
 #endif
 #define SUM(...) PRAGMA(omp simd reduction(+ : __VA_ARGS__))
 
+INLINE int smaller(int a, int b) { return a < b ? a : b; }
+
+// fetch asks for memory that will be read, or written, a little later; most is what a first-level cache has room for.
+INLINE void fetch(const void *p, size_t bytes, int write)
+{
+	enum { line = 64, most = 4096 };
+	for (size_t i = 0; i < bytes && i < most; i += line)
+		if (write)
+			__builtin_prefetch((const char *)p + i, 1, 3);
+		else
+			__builtin_prefetch((const char *)p + i, 0, 3);
+}
+
 // The activations, numbered as in backend.go.
 enum { ACT_NONE, ACT_GELU_ERF, ACT_GELU_TANH, ACT_SILU };
 
@@ -53,6 +66,6 @@ typedef struct {
 typedef uint16_t __attribute__((may_alias)) lane;
 
 // DROP_COLUMNS is how many columns of a row get their lanes at a time; arrays of blocks have PHILOX_SLACK more.
-enum { DROP_COLUMNS = 512, PHILOX_SLACK = 8, DROP_BLOCKS = DROP_COLUMNS / 8 + PHILOX_SLACK, DROP_WORDS = 4 * DROP_BLOCKS };
+enum { DROP_COLUMNS = 512, PHILOX_SLACK = 16, DROP_BLOCKS = DROP_COLUMNS / 8 + PHILOX_SLACK, DROP_WORDS = 4 * DROP_BLOCKS };
 
 #endif

@@ -24,10 +24,15 @@ static void KERNEL(dropout_rows)(float *y, const float *x, int lo, int hi, int C
 	float scale = d->scale;
 	for (int r = lo; r < hi; r++)
 		for (int c = 0; c < C; c += DROP_COLUMNS) {
-			int n = C - c < DROP_COLUMNS ? C - c : DROP_COLUMNS;
-			const lane *lanes = KERNEL(drop_lanes)(words, c, n, (uint32_t)r, d);
+			int n = smaller(C - c, DROP_COLUMNS);
 			const float *in = x + (size_t)r * C + c;
 			float *out = y + (size_t)r * C + c;
+			if (r + 1 < hi || c + n < C) { // the next columns come while the numbers of these are made
+				int next = c + n < C ? smaller(C - c - n, DROP_COLUMNS) : smaller(C, DROP_COLUMNS);
+				fetch(in + n, (size_t)next * sizeof *in, 0);
+				fetch(out + n, (size_t)next * sizeof *out, 1);
+			}
+			const lane *lanes = KERNEL(drop_lanes)(words, c, n, (uint32_t)r, d);
 			int j = 0;
 			for (; j + LANES <= n; j += LANES)
 				KERNEL(store)(out + j, KERNEL(kept)(lanes + j, threshold, KERNEL(load)(in + j) * scale));

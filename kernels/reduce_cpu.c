@@ -47,11 +47,13 @@ static void KERNEL(sum_f64)(double *out, const float *x, size_t n, int square)
 	enum { WIDE = 2 * LANES };
 	double lanes[WIDE] = {0}, sum = 0;
 	size_t whole = n - n % WIDE;
-	for (size_t i = 0; i < whole; i += WIDE)
+	for (size_t i = 0; i < whole; i += WIDE) {
+		PRAGMA(omp simd)
 		for (int l = 0; l < WIDE; l++) {
 			double v = x[i + l];
 			lanes[l] += square ? v * v : v;
 		}
+	}
 	for (size_t i = whole; i < n; i++)
 		lanes[i - whole] += square ? (double)x[i] * x[i] : x[i];
 	for (int l = 0; l < WIDE; l++)

@@ -110,7 +110,12 @@ INLINE float KERNEL(greatest)(vec v)
 // halves, so that denormal results come out right.
 INLINE vec KERNEL(exp_v)(vec x)
 {
+#if !defined(__x86_64__) || LANES < 16
+	ivec zero = x < -104.0f; // such as -Inf of what is masked: a product that underflows takes a hundred cycles
+	x = KERNEL(smaller)(KERNEL(splat)(100.0f), (vec)((ivec)x & ~zero));
+#else
 	x = KERNEL(smaller)(KERNEL(splat)(100.0f), KERNEL(greater)(KERNEL(splat)(-110.0f), x));
+#endif
 	const float shift = 12582912.0f; // 1.5 * 2^23: adding it rounds to an integer in the low bits
 	vec z = x * 1.44269504088896341f + shift;
 	vec n = z - shift;
@@ -126,7 +131,8 @@ INLINE vec KERNEL(exp_v)(vec x)
 	return (vec)_mm512_scalef_ps((__m512)p, (__m512)n);
 #else
 	ivec i = (ivec)z - 0x4B400000, half = i >> 1;
-	return p * (vec)((half + 127) << 23) * (vec)((i - half + 127) << 23);
+	p = p * (vec)((half + 127) << 23) * (vec)((i - half + 127) << 23);
+	return (vec)((ivec)p & ~zero);
 #endif
 }
 
