@@ -14,7 +14,7 @@ export GOFLAGS := $(strip $(GOFLAGS) -tags=$(TAGS))
 export CGO_CFLAGS := $(filter-out -I$(CURDIR)/cuda/abi,$(shell $(GO) env CGO_CFLAGS)) -I$(CURDIR)/cuda/abi
 endif
 
-.PHONY: help build demo test test-hf vet race bench bench-compare clean
+.PHONY: help build demo test test-hf vet race bench bench-compare experiments clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 15
@@ -43,6 +43,9 @@ race: ## run the tests of what is concurrent with the race detector
 
 bench: build ## measure this machine into bench/results
 	@bash bench/cpu.sh
+
+experiments: build ## do the published effects appear? tables into bench/results/experiments (DATA=folder, SIZE=cpu|gpu)
+	@TABLE='$(GO) run ./bench/experiments' bash bench/experiments/all.sh
 
 bench-compare: build ## measure training beside PyTorch (PALIMPSEST_PYTHON)
 	@bash bench/compare.sh

@@ -94,7 +94,11 @@ func (r Result) figures(b *strings.Builder) {
 	}
 }
 
+// has reports whether the table shows a column.
 func (r Result) has(column string) bool {
+	if r.column(column).Hidden {
+		return false
+	}
 	for _, m := range r.Arms {
 		if _, ok := m.Figures[column]; ok {
 			return true

@@ -29,6 +29,8 @@ type Column struct {
 	// Some arms have no such result: there the file may be missing.
 	Some bool   `yaml:"some" doc:"not every arm has it"`
 	Size string `yaml:"size" doc:"only of experiments of this size"`
+	// Claims want a figure of which more is better: a loss is read once more, negated and hidden.
+	Hidden bool `yaml:"hidden" doc:"for claims, not in the table"`
 }
 
 // SetDefaults makes a column a plain number of two decimals.

@@ -3,7 +3,7 @@
 # from random weights, with detection of diseases on the same pass; then each tuned to tag. The test sentences tell the F1 of
 # diseases, and how well masked diseases are recovered. DATA, SIZE, SEEDS and the others are explained in lib.sh.
 . "$(dirname "$0")/../lib.sh"
-needs 'github.com/dmis-lab/biobert, the NER data sets (train.tsv and devel.tsv apart)' ncbi-disease/{train,devel,test}.tsv
+needs 'github.com/cambridgeltl/MTL-Bioinformatics-2016, folder data/NCBI-disease-IOB' ncbi-disease/{train,devel,test}.tsv
 case $SIZE in
 cpu) VOCAB=4000 TUNE=170 RATE=2e-3 ;;
 gpu) VOCAB=8000 TUNE=42 RATE=5e-4 ;;
