@@ -40,21 +40,23 @@ func buildCommand() *cli.Command {
 			"palimpsest data build --tokenizer tokenizer.json --out shards --field body --on-bad-record skip posts.jsonl",
 			"palimpsest data build --tokenizer tokenizer.json --out answers --fields prompt=question,completion=answer pairs.csv",
 			"palimpsest data build --tokenizer tokenizer.json --out names --first-subword train.conll",
-			"palimpsest data build --tokenizer tokenizer.json --out topics --label topic news.tsv") +
+			"palimpsest data build --tokenizer tokenizer.json --out topics --label topic news.tsv",
+			"palimpsest data build --tokenizer tokenizer.json --out negatives --shape generation corrections.jsonl") +
 			"\n\nAn interrupted build keeps its complete shards, and the same command goes on behind them. SIGTERM and SIGINT leave " +
-			"with exit code 75. Answers of records become the plane loss, entities the plane bio, classes the plane label.",
+			"with exit code 75. Answers of records become the plane loss, entities the plane bio, classes the plane label. " +
+			"Records of the shape generation (prompt, generation, correction or spans, as 'generate --annotate' writes them) become the planes loss and sign: what the objective tnt trains on in one go.",
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "tokenizer", Usage: "tokenizer.json `FILE`"},
 			&cli.StringFlag{Name: "out", Usage: "`FOLDER` of the data set"},
 			&cli.BoolFlag{Name: "bos", Usage: "begin every document with the tokenizer's begin token (on when it has one of its own)"},
 			&cli.BoolFlag{Name: "eos", Usage: "end every document with the tokenizer's end token (on when it has one)"},
 			&cli.IntFlag{Name: "min-tokens", Value: 1, Usage: "drop documents of fewer than this `NUMBER` of tokens"},
-			&cli.StringFlag{Name: "planes", DefaultText: "all that the input can fill", Usage: "`NAMES` of planes to write beside the tokens: loss, bio, label, several with commas between, or none"},
+			&cli.StringFlag{Name: "planes", DefaultText: "all that the input can fill", Usage: "`NAMES` of planes to write beside the tokens: loss, bio, label, sign, several with commas between, or none"},
 			&cli.BoolFlag{Name: "first-subword", Usage: "in the plane bio, tag only the first token of a word"},
 			&cli.IntFlag{Name: "shard-tokens", Value: 64 << 20, Usage: "a shard is complete, and kept when the build is interrupted, at this `NUMBER` of tokens"},
 			&cli.IntFlag{Name: "workers", DefaultText: "one a core", Usage: "`NUMBER` of encoders; changes no result"},
 			&cli.BoolFlag{Name: "force", Usage: "replace an existing data set, once the new one is complete; start anew where an interrupted build cannot go on"},
-		}, append(readerFlags(), labelFlags()...)...),
+		}, slices.Concat(readerFlags(), labelFlags(), signFlags())...),
 		Action: buildData,
 	}
 }
@@ -76,10 +78,12 @@ type buildResult struct {
 	LostEntities  int64        `json:"entities_without_token"`
 	EntityTypes   []string     `json:"entity_types"`
 	Classes       []classCount `json:"classes"`
-	Resumed       int64        `json:"resumed_documents"` // read, but found in complete shards
-	Reading       readCounts   `json:"reading"`
-	Seconds       float64      `json:"seconds"`
-	Notes         []string     `json:"notes"`
+	text.SignCounts
+	LostSpans int64      `json:"spans_without_token"`
+	Resumed   int64      `json:"resumed_documents"` // read, but found in complete shards
+	Reading   readCounts `json:"reading"`
+	Seconds   float64    `json:"seconds"`
+	Notes     []string   `json:"notes"`
 }
 
 func buildData(c *cli.Context) error {
@@ -106,6 +110,12 @@ func buildData(c *cli.Context) error {
 		return err
 	}
 	if encoding.Planes, err = choosePlanes(c, reader); err != nil {
+		return err
+	}
+	if encoding.Sign, err = signRule(c); err != nil {
+		return err
+	}
+	if err := checkSignOptions(c, encoding.Planes); err != nil {
 		return err
 	}
 	const frameTokens = 64 << 10
@@ -167,7 +177,7 @@ func buildData(c *cli.Context) error {
 		Out: c.String("out"), Tokenizer: tokenizer.Hash(), Documents: index.Documents, Tokens: index.Tokens, TextBytes: stats.Bytes,
 		Shards: len(index.Shards), TooShort: stats.TooShort, Planes: append([]string{}, encoding.Planes...),
 		Learned: stats.Learned, Tagged: stats.Tagged, LostEntities: stats.LostEntities, EntityTypes: append([]string{}, reader.EntityTypes()...),
-		Classes: classCounts(reader.Classes(), stats.Classes), Resumed: from.Documents, Reading: countsOf(reader.Report()), Seconds: time.Since(start).Seconds(), Notes: notes,
+		Classes: classCounts(reader.Classes(), stats.Classes), SignCounts: stats.Signs, LostSpans: stats.LostSpans, Resumed: from.Documents, Reading: countsOf(reader.Report()), Seconds: time.Since(start).Seconds(), Notes: notes,
 	}
 	result.complete(index, stats)
 	result.Notes = append(result.Notes, readerNotes(reader.Report())...)
@@ -240,8 +250,11 @@ func encodingNotes(stats text.EncodeStats, o text.EncodeOptions) (notes []string
 	if stats.LostEntities > 0 {
 		notes = append(notes, fmt.Sprintf("%s entities have no token of their own, so the plane bio lacks them", count(stats.LostEntities)))
 	}
+	if stats.LostSpans > 0 {
+		notes = append(notes, fmt.Sprintf("%s unwanted spans have no token of their own, so the plane sign lacks them", count(stats.LostSpans)))
+	}
 	if stats.Passed > 0 {
-		notes = append(notes, "figures of text, answers and entities in tokens are of what was encoded after the interruption")
+		notes = append(notes, "figures of text, answers, entities and signs in tokens are of what was encoded after the interruption")
 	}
 	return notes
 }
@@ -261,6 +274,8 @@ func (r *buildResult) print(w io.Writer, read text.Report, notes []string) {
 			fmt.Fprintf(w, "plane bio: %s tokens in entities of %d types: %s\n", count(r.Tagged), len(r.EntityTypes), strings.Join(r.EntityTypes, ", "))
 		case text.PlaneLabel:
 			printClasses(w, r.Classes)
+		case text.PlaneSign:
+			fmt.Fprintf(w, "plane sign: %s\n", signLine(r.SignCounts))
 		}
 	}
 	for _, note := range notes {
@@ -269,6 +284,10 @@ func (r *buildResult) print(w io.Writer, read text.Report, notes []string) {
 	if slices.Contains(r.Planes, text.PlaneLabel) && len(r.Classes) > 1 {
 		fmt.Fprintf(w, "next: palimpsest data inspect %s, then, with RUN trained on texts with the same tokenizer,\n  palimpsest train --preset classify-cpu-tiny "+
 			"--data %s --set train.init=RUN --set 'model.classifiers=[{name: label, kind: sequence, classes: %d}]' --out runs/classes\n", r.Out, r.Out, len(r.Classes))
+		return
+	}
+	if slices.Contains(r.Planes, text.PlaneSign) {
+		fmt.Fprintf(w, "next: palimpsest data inspect %s, then palimpsest train --preset tnt-cpu-tiny --data %s --set train.init=RUN --out runs/avoid, with RUN the model that wrote this\n", r.Out, r.Out)
 		return
 	}
 	fmt.Fprintf(w, "next: palimpsest data inspect %s, then palimpsest train --preset mlm-cpu-tiny --data %s --out runs/first\n", r.Out, r.Out)
@@ -286,11 +305,11 @@ func choosePlanes(c *cli.Context, r *text.Reader) ([]string, error) {
 	}
 	for i, name := range chosen {
 		switch {
-		case !slices.Contains([]string{text.PlaneLoss, text.PlaneBIO, text.PlaneLabel}, name) || slices.Contains(chosen[:i], name):
-			return nil, fault.Usage.Errorf("--planes %q: expected some of loss, bio, label with commas between, or none", c.String("planes"))
+		case !slices.Contains([]string{text.PlaneLoss, text.PlaneBIO, text.PlaneLabel, text.PlaneSign}, name) || slices.Contains(chosen[:i], name):
+			return nil, fault.Usage.Errorf("--planes %q: expected some of loss, bio, label, sign with commas between, or none", c.String("planes"))
 		case !slices.Contains(fillable, name):
 			return nil, fault.Usage.Errorf("--planes: nothing in the input can fill the plane %s; hint: loss needs records with answers (--shape pair, alpaca "+
-				"or messages), bio CoNLL files or --shape spans, label records with --label", name)
+				"or messages), bio CoNLL files or --shape spans, label records with --label, sign records of --shape generation", name)
 		}
 	}
 	if c.IsSet("label") && !slices.Contains(chosen, text.PlaneLabel) {
@@ -300,6 +319,19 @@ func choosePlanes(c *cli.Context, r *text.Reader) ([]string, error) {
 		return nil, fault.Usage.Errorf("--first-subword is about the plane bio, and none is written; hint: leave it out")
 	}
 	return slices.Sorted(slices.Values(chosen)), nil
+}
+
+// checkSignOptions refuses options of a plane sign that is not written.
+func checkSignOptions(c *cli.Context, planes []string) error {
+	if slices.Contains(planes, text.PlaneSign) {
+		return nil
+	}
+	for _, name := range []string{"rule", "span-tokens", "words", "keep-case", "patterns"} {
+		if c.IsSet(name) {
+			return fault.Usage.Errorf("--%s is about the plane sign, and none is written; hint: --shape generation for records, 'data annotate --plane sign' for other texts", name)
+		}
+	}
+	return nil
 }
 
 // documentFrame decides what stands around the tokens of a document.

@@ -21,21 +21,30 @@ import (
 func annotateCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "annotate",
-		Usage:     "add the plane bio, tags of entities, to a data set",
+		Usage:     "add a plane to a data set: tags of entities (bio), unwanted tokens (sign), or boilerplate (class)",
 		ArgsUsage: "FOLDER",
 		Description: example("palimpsest data annotate shards --bio train.tsv",
 			"palimpsest data annotate shards --terms diseases.txt --type Disease",
-			"palimpsest data annotate shards --spans spans.jsonl --entity-types PER,LOC") +
+			"palimpsest data annotate shards --spans spans.jsonl --entity-types PER,LOC",
+			"palimpsest data annotate shards --plane sign --words unwanted.txt",
+			"palimpsest data annotate shards --plane sign --records corrections.jsonl --rule align",
+			"palimpsest data annotate shards --plane class --patterns boilerplate.txt") +
 			"\n\nSentences of --bio and records of --spans (text, and spans of start, end, label, in code points) are laid over documents with the same " +
 			"text but for white space, those of the same number first; a document without one is an error with its place, unless --partial. Terms are found as whole words " +
 			"as the tokenizer cuts them, the longest at each word: .txt has a term a line, .tsv its type and weight behind tabs, .json a list of strings or of {term, type, weight}. " +
-			"The tokens are not touched, and nothing changes when anything is wrong.",
-		Flags: []cli.Flag{
+			"The tokens are not touched, and nothing changes when anything is wrong." +
+			"\n\nThe plane sign is -1 at unwanted tokens, 1 at kept ones, 0 in prompts and what the plane loss calls context: by --words or --patterns in any data set, " +
+			"or by --records (prompt, generation, and a correction or spans) that are laid over documents with their text. A file of such records is also a data set by itself: " +
+			"'data build --shape generation' makes tokens and plane at once. The plane class is 0 (boilerplate) where --words or --patterns match, else 1.",
+		Flags: append([]cli.Flag{
+			&cli.StringFlag{Name: "plane", Value: text.PlaneBIO, Usage: "`NAME` of the plane: bio, sign or class"},
+			&cli.BoolFlag{Name: "replace", Usage: "replace the plane where there is one, once the new one is complete"},
+			&cli.StringSliceFlag{Name: "records", Usage: "`FILE` of JSON lines or a table with prompt, generation, and correction or spans; may be repeated"},
+			&cli.StringFlag{Name: "fields", Usage: "of --records: `ROLE=KEY,...` where roles have other names: generation=output,correction=fixed"},
 			&cli.StringSliceFlag{Name: "bio", Usage: "`FILE` of tagged sentences (BIO, CoNLL); may be repeated"},
 			&cli.StringSliceFlag{Name: "spans", Usage: "`FILE` of JSON lines with text and spans; may be repeated"},
 			&cli.StringFlag{Name: "terms", Usage: "`FILE` with a list of terms: .txt, .tsv or .json"},
 			&cli.StringFlag{Name: "type", Value: "term", Usage: "`NAME` of the type of terms that have none"},
-			&cli.BoolFlag{Name: "keep-case", Usage: "terms must have the case of the text"},
 			&cli.BoolFlag{Name: "partial", Usage: "documents without annotation have no tags (255), annotated texts that are no document are left out"},
 			&cli.BoolFlag{Name: "first-subword", Usage: "tag only the first token of a word"},
 			&cli.StringFlag{Name: "entity-types", DefaultText: "all, as they come", Usage: "`A,B,...`: the only types of entities, numbered in this order"},
@@ -44,7 +53,7 @@ func annotateCommand() *cli.Command {
 			&cli.IntFlag{Name: "tag-column", DefaultText: "the last", Usage: "of --bio: `COLUMN` of the tags, from 1"},
 			&cli.StringFlag{Name: "scheme", Value: "iob2", Usage: "of --bio: iob2 (BIO), iob1, iobes, bilou, or auto, which reads every file once more to find out"},
 			&cli.BoolFlag{Name: "repair-tags", Usage: "of --bio: read impossible sequences of tags in the manner of conlleval, and count them, instead of refusing them"},
-		},
+		}, signFlags()...),
 		Action: annotateData,
 	}
 }
@@ -78,6 +87,14 @@ func annotateData(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if plane := c.String("plane"); plane != text.PlaneBIO {
+		return annotateTokens(c, dir, plane)
+	}
+	for _, name := range []string{"records", "fields", "rule", "span-tokens", "words", "patterns"} {
+		if c.IsSet(name) {
+			return fault.Usage.Errorf("--%s is about the planes sign and class; hint: add --plane sign", name)
+		}
+	}
 	source, paths, err := annotationSource(c)
 	if err != nil {
 		return err
@@ -87,8 +104,8 @@ func annotateData(c *cli.Context) error {
 		return err
 	}
 	defer ds.Close()
-	if slices.Contains(planeNames(ds.Index().Planes), text.PlaneBIO) {
-		return fault.Usage.Errorf("%s has a plane bio already; hint: build the data set again to replace it", dir)
+	if err := checkReplace(c, ds, dir, text.PlaneBIO); err != nil {
+		return err
 	}
 	tokenizer, err := dataTokenizer(dir, ds)
 	if err != nil {
@@ -119,11 +136,19 @@ func annotateData(c *cli.Context) error {
 	}
 	plane := shard.Plane{Name: text.PlaneBIO, Provenance: text.FormatEntityTypes(result.EntityTypes, fmt.Sprintf("%s; annotated with --%s %s", remark, source, origin))}
 	fill.Reset()
-	if _, err := shard.AddPlane(dir, plane, func(d shard.Document) ([]byte, error) { return fill.Tags(d.ID, d.Tokens) }); err != nil {
+	if _, err := shard.PutPlane(dir, plane, shard.PlaneOptions{Replace: c.Bool("replace")}, func(d shard.Document) ([]byte, error) { return fill.Tags(d.ID, d.Tokens) }); err != nil {
 		return err
 	}
 	result.Seconds = time.Since(start).Seconds()
 	return show(c, result, result.print)
+}
+
+// checkReplace refuses a plane that is there already.
+func checkReplace(c *cli.Context, ds *shard.Dataset, dir, plane string) error {
+	if slices.Contains(planeNames(ds.Index().Planes), plane) && !c.Bool("replace") {
+		return fault.Usage.Errorf("%s has a plane %s already; hint: --replace", dir, plane)
+	}
+	return nil
 }
 
 // annotationSource returns which of the three kinds of source is given, and its files.

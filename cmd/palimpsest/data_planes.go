@@ -10,7 +10,7 @@ import (
 
 // planeRun is a run of tokens that a plane gives one meaning.
 type planeRun struct {
-	Label string `json:"label"` // learned, context; an entity's type; the document's class; a value of other planes
+	Label string `json:"label"` // learned, context; an entity's type; the document's class; unwanted, kept; boilerplate, reasoning; a value of other planes
 	From  int    `json:"from"`  // token
 	To    int    `json:"to"`    // behind the last
 	Text  string `json:"text"`
@@ -44,6 +44,10 @@ func decodePlane(p shard.Plane, tokens []int32, values []byte, t *text.Tokenizer
 				label = "context"
 			case p.Name == text.PlaneLoss:
 				label = "learned"
+			case p.Name == text.PlaneSign:
+				label = signName(values[from])
+			case p.Name == text.PlaneClass:
+				label = className(values[from])
 			case p.Name == text.PlaneLabel && values[from] == text.NoClass:
 				label = "none"
 			case int(values[from]) < len(classes):
@@ -79,6 +83,32 @@ func decodePlane(p shard.Plane, tokens []int32, values []byte, t *text.Tokenizer
 	return v
 }
 
+// signName is what a value of the plane sign means.
+func signName(v byte) string {
+	switch v {
+	case text.SignUnwanted:
+		return "unwanted"
+	case text.SignKeep:
+		return "kept"
+	case text.SignNone:
+		return "untrained"
+	}
+	return fmt.Sprintf("%d", int8(v))
+}
+
+// className is what a value of the plane class means.
+func className(v byte) string {
+	switch v {
+	case text.ClassBoilerplate:
+		return "boilerplate"
+	case text.ClassReasoning:
+		return "reasoning"
+	case text.ClassNone:
+		return "none"
+	}
+	return fmt.Sprint(v)
+}
+
 // print writes the runs below a document. Its class needs no text.
 func (v planeView) print(w io.Writer) {
 	if v.Name == text.PlaneLabel && len(v.Runs) == 1 {
@@ -98,7 +128,7 @@ func (v planeView) print(w io.Writer) {
 			name = ""
 		}
 		shown := fmt.Sprintf("%q", r.Text)
-		if r.Label == "context" {
+		if r.Label == "context" || r.Label == "untrained" {
 			shown = "[" + shown + "]"
 		}
 		fmt.Fprintf(w, "%-4s %-*s %s\n", name, widest, r.Label, shown)

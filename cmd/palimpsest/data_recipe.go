@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -41,6 +42,12 @@ func buildRecipe(c *cli.Context, t *text.Tokenizer, read text.ReaderOptions, o t
 	line("--min-tokens", strconv.Itoa(o.MinTokens))
 	line("--planes", strings.Join(o.Planes, ","))
 	line("--first-subword", fmt.Sprint(o.FirstSubword))
+	if o.Sign.Name != "" && slices.Contains(o.Planes, text.PlaneSign) {
+		line("--rule", o.Sign.Name)
+		line("--span-tokens", c.String("span-tokens"))
+		line("--words", bounded(o.Sign.Source, recipeText))
+		line("--keep-case", fmt.Sprint(c.Bool("keep-case")))
+	}
 	line("--shard-tokens", strconv.Itoa(shardTokens))
 	return b.String()
 }

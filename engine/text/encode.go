@@ -145,7 +145,7 @@ func EncodeAll(r *Reader, t *Tokenizer, o EncodeOptions, each func(Encoded) erro
 			}
 		})
 	}
-	stats, err := receive(queue, each)
+	stats, err := receive(queue, o.EOS >= 0, each)
 	stats.Passed = o.From.Documents
 	close(quit)
 	for range queue { // let the reader end
@@ -258,8 +258,8 @@ func (m *marker) after(d *Document) Mark {
 	return Mark{m.documents, m.digest.Sum64()}
 }
 
-// receive hands out documents in order.
-func receive(queue <-chan *batch, each func(Encoded) error) (stats EncodeStats, err error) {
+// receive hands out documents in order; ended says that they have end tokens.
+func receive(queue <-chan *batch, ended bool, each func(Encoded) error) (stats EncodeStats, err error) {
 	for b := range queue {
 		<-b.done
 		for i, e := range b.encoded {
@@ -280,7 +280,7 @@ func receive(queue <-chan *batch, each func(Encoded) error) (stats EncodeStats, 
 			stats.Documents++
 			stats.Tokens += int64(len(e.Tokens))
 			stats.Bytes += int64(e.Bytes)
-			stats.Signs.Add(e.Planes[PlaneSign])
+			stats.Signs.Add(e.Planes[PlaneSign], ended)
 			stats.Learned += int64(bytes.Count(e.Planes[PlaneLoss], []byte{1}))
 			for _, v := range e.Planes[PlaneBIO] {
 				if v != TagOutside && v != TagNone {

@@ -44,6 +44,7 @@ type SignRule struct {
 	// pushed down in the context of the first one only, which is narrower.
 	FirstToken bool
 	Find       SpanFinder // of RuleFind
+	Source     string     // where Find comes from, for the provenance of planes
 }
 
 // check refuses rules that do not exist, with fault.Usage.
@@ -198,10 +199,14 @@ type SignCounts struct {
 	Unwanted int64 `json:"unwanted_tokens"`
 	Kept     int64 `json:"kept_tokens"`
 	None     int64 `json:"untrained_tokens"`
+	ends     int64 // of the kept ones: end tokens
 }
 
-// Add counts the signs of some tokens.
-func (c *SignCounts) Add(signs []byte) {
+// Add counts the signs of a document's tokens; ended says that the last one is an end token.
+func (c *SignCounts) Add(signs []byte, ended bool) {
+	if n := len(signs); ended && n > 0 && signs[n-1] == SignKeep {
+		c.ends++
+	}
 	unwanted, kept := bytes.Count(signs, []byte{SignUnwanted}), bytes.Count(signs, []byte{SignKeep})
 	c.Unwanted += int64(unwanted)
 	c.Kept += int64(kept)
@@ -213,9 +218,9 @@ func (c SignCounts) Check(rule string) error {
 	switch {
 	case c.Unwanted == 0:
 		return fault.Data.Errorf("no token is unwanted (%d kept, %d not trained): there is nothing to learn to avoid; hint: the rule %s found no difference or match", c.Kept, c.None, rule)
-	case c.Kept == 0 && rule != RuleFull:
-		return fault.Data.Errorf("all of %d tokens are unwanted, none is kept: the model would lose everything else; hint: is the correction of the same text? "+
-			"The rule full says that this is meant", c.Unwanted)
+	case c.Kept == c.ends && rule != RuleFull:
+		return fault.Data.Errorf("all of %d tokens are unwanted, none is kept but %d ends: the model would lose everything else; hint: is the correction of the same text? "+
+			"The rule full says that this is meant", c.Unwanted, c.ends)
 	}
 	return nil
 }
@@ -225,6 +230,9 @@ func (r SignRule) String() string {
 	s := fmt.Sprintf("by the rule %s", r.Name)
 	if r.FirstToken {
 		s += ", of spans only the first token"
+	}
+	if r.Source != "" {
+		s += ", " + r.Source
 	}
 	return s
 }
