@@ -243,6 +243,10 @@ func (r *stepResult) measure(t *objectives.Term, res model.TermResult, rows int6
 	}
 	switch {
 	case rows == 0:
+	case t.Kind == objectives.Alignment:
+		if res.Lost > 0 {
+			put(eval.MeasureInvalidRows, res.Lost*float64(rows)) // a number
+		}
 	case t.Unwanted:
 		put(eval.MeasureUnwantedLogP, -res.NLL)
 	case t.Kind == objectives.ReferenceKL && t.Pulls.Kept != kernels.Likelihood:
@@ -332,6 +336,9 @@ func (j *job) evaluate(a *model.Activations, w *model.Weights, phase int, tokens
 	baseline, err := j.unigram(phase)
 	if err != nil {
 		return eval.Loss{}, err
+	}
+	if stop == nil { // the verb eval loss, which has the time
+		return eval.RunWithEntropy(a, w, next, baseline, stop)
 	}
 	return eval.Run(a, w, next, baseline, stop)
 }

@@ -67,6 +67,26 @@ func (r *Loss) measure(unwanted, compared *rowSums) {
 	}
 }
 
+// put adds a measure.
+func (r *Loss) put(name string, value float64) {
+	if r.Measures == nil {
+		r.Measures = map[string]float64{}
+	}
+	r.Measures[name] = value
+}
+
+// addEntropy adds the entropies of what the language model's head says at some rows.
+func addEntropy(a *model.Activations, w *model.Weights, rows []int32, sum *float64) error {
+	return a.Logits(w, rows, func(_ int, logits []float32) {
+		lse := logSumExp(logits)
+		for _, z := range logits {
+			if log := float64(z) - lse; log > -700 {
+				*sum -= math.Exp(log) * log
+			}
+		}
+	})
+}
+
 // termSum is what a term gave over all plans: its loss is its share of their quotient.
 type termSum struct{ share, loss, weight float64 }
 
@@ -76,8 +96,20 @@ var ErrInterrupted = errors.New("evaluation was interrupted")
 // Run evaluates the plans that next yields until io.EOF, without dropout. baseline may be nil. stop, polled between
 // plans, may be nil.
 func Run(a *model.Activations, w *model.Weights, next func() (*objectives.Plan, error), baseline *Unigram, stop func() bool) (Loss, error) {
+	return run(a, w, next, baseline, false, stop)
+}
+
+// RunWithEntropy is Run with the measure of that name of language models, which costs them a second pass of the head; with lattices it
+// comes anyway.
+func RunWithEntropy(a *model.Activations, w *model.Weights, next func() (*objectives.Plan, error), baseline *Unigram, stop func() bool) (Loss, error) {
+	return run(a, w, next, baseline, true, stop)
+}
+
+func run(a *model.Activations, w *model.Weights, next func() (*objectives.Plan, error), baseline *Unigram, entropy bool, stop func() bool) (Loss, error) {
 	var r Loss
 	var asked, unwanted, compared rowSums
+	var aligned latticeSums
+	lost, entropies := 0.0, 0.0
 	var sums []termSum // by term
 	for {
 		if stop != nil && stop() {
@@ -109,6 +141,21 @@ func Run(a *model.Activations, w *model.Weights, next func() (*objectives.Plan, 
 			}
 			sums[i].loss += t.Loss
 			sums[i].weight += term.Weight()
+			if term.Kind == objectives.Alignment {
+				if !term.CountLost {
+					sums[i].weight -= t.Lost * term.Weight() / math.Max(1, float64(len(term.Lattices)))
+				}
+				lost += t.Lost
+				if err := scoreLattices(a, w, p, i, &aligned, baseline); err != nil {
+					return r, err
+				}
+				continue
+			}
+			if entropy && term.Head == objectives.HeadLM && term.Share > 0 && !term.Unwanted {
+				if err := addEntropy(a, w, term.Rows, &entropies); err != nil {
+					return r, err
+				}
+			}
 			if term.Kind == objectives.ReferenceKL && !term.Unwanted && term.Pulls.Kept == kernels.ForwardKL {
 				compared.kl += t.KL
 				compared.rows += int64(len(term.Rows))
@@ -126,6 +173,18 @@ func Run(a *model.Activations, w *model.Weights, next func() (*objectives.Plan, 
 	r.measure(&unwanted, &compared)
 	if asked.rows == 0 {
 		asked = unwanted
+	} else if entropies > 0 {
+		r.put(MeasureEntropy, entropies/float64(asked.rows))
+	}
+	if n := float64(aligned.rows); n > 0 {
+		asked = aligned.rowSums
+		r.put(MeasureEntropy, aligned.entropy/n)
+		if aligned.paths {
+			r.put(MeasurePathAccuracy, aligned.pathHits/n)
+		}
+	}
+	if lost > 0 {
+		r.put(MeasureInvalidRows, lost)
 	}
 	if r.Rows = asked.rows; r.Rows == 0 {
 		return r, errors.New("no held-out row bears a loss; hint: a larger data.valid or eval.tokens")

@@ -1,0 +1,314 @@
+package eval
+
+import (
+	"fmt"
+	"math"
+	"runtime"
+	"slices"
+	"sync"
+
+	"palimpsest/engine/model"
+	"palimpsest/kernels"
+	"palimpsest/objectives"
+)
+
+// What a model with expanded states (ExLM) says of single masked tokens. In a graph a state u is visited with probability
+//
+//	v_0 = 1, v_w = sum_u v_u E_uw
+//
+// and the states of a masked token together say p(y) = sum_u v_u p_u(y) / sum_u v_u. Without links, the states of a token emit y
+// with the probability of the CTC alignments that do, here over all y but the blank.
+
+// Names of measures of masked tokens.
+const (
+	MeasureEntropy      = "entropy"           // mean entropy of what is predicted for masked tokens, in nats
+	MeasurePathAccuracy = "path_accuracy"     // share of masked tokens whose first choice on the best path is right
+	MeasureInvalidRows  = "exlm_invalid_rows" // texts without a path through their graph
+)
+
+// expanded is the states [from,to) of a lattice that stand for one token.
+type expanded struct {
+	from, to int
+	target   int32
+	masked   bool
+}
+
+// expandedOf lists the tokens of a lattice.
+func expandedOf(p *objectives.Plan, t *objectives.Term, l kernels.Lattice) (list []expanded) {
+	for r := int(l.Start); r < int(l.End); r++ {
+		if r == int(l.Start) || t.Sources[r] != t.Sources[r-1] {
+			row := t.Rows[r]
+			list = append(list, expanded{from: r - int(l.Start), target: p.OriginalTokens[row], masked: p.Tokens[row] != p.OriginalTokens[row]})
+		}
+		list[len(list)-1].to = r - int(l.Start) + 1
+	}
+	return list
+}
+
+// A reader turns what a model says of a lattice into what it says of tokens.
+type reader struct {
+	model.Lattice
+	V     int
+	blank int               // -1: there is none
+	probs map[int][]float64 // by state, as they are asked for
+}
+
+func newReader(l model.Lattice, t *objectives.Term) *reader {
+	r := &reader{Lattice: l, V: len(l.Logits) / l.States, blank: -1, probs: map[int][]float64{}}
+	if t.Mode == kernels.CTC {
+		r.blank = int(t.Blank)
+	}
+	return r
+}
+
+// state returns the distribution of a state.
+func (r *reader) state(u int) []float64 {
+	if p, ok := r.probs[u]; ok {
+		return p
+	}
+	z := r.Logits[u*r.V:][:r.V]
+	lse, p := logSumExp(z), make([]float64, r.V)
+	for y, v := range z {
+		p[y] = math.Exp(float64(v) - lse)
+	}
+	r.probs[u] = p
+	return p
+}
+
+// visits returns the probability of visiting each state; nil without links.
+func (r *reader) visits() []float64 {
+	if r.LogE == nil {
+		return nil
+	}
+	S := r.States
+	v := make([]float64, S)
+	v[0] = 1
+	for u := range v {
+		if v[u] == 0 {
+			continue
+		}
+		for to := u + 1; to < S; to++ {
+			v[to] += v[u] * math.Exp(float64(r.LogE[u*S+to]))
+		}
+	}
+	return v
+}
+
+// token returns what the states of a group say together.
+func (r *reader) token(g expanded, visits []float64) []float64 {
+	sum := make([]float64, r.V)
+	if visits == nil {
+		r.emitted(sum, g)
+	} else {
+		for u := g.from; u < g.to; u++ {
+			w := visits[u]
+			for y, p := range r.state(u) {
+				sum[y] += w * p
+			}
+		}
+	}
+	total := 0.0
+	for _, p := range sum {
+		total += p
+	}
+	if total == 0 { // no state is ever visited: they count alike
+		for u := g.from; u < g.to; u++ {
+			for y, p := range r.state(u) {
+				sum[y] += p
+			}
+		}
+		total = float64(g.to - g.from)
+	}
+	for y := range sum {
+		sum[y] /= total
+	}
+	return sum
+}
+
+// emitted adds the probability that the states of a group emit each token alone: a run of it between blanks.
+func (r *reader) emitted(sum []float64, g expanded) {
+	n := g.to - g.from
+	before, behind := make([]float64, n+1), make([]float64, n+1) // of blanks only
+	before[0], behind[n] = 1, 1
+	for i := range n {
+		before[i+1] = before[i] * r.state(g.from + i)[r.blank]
+	}
+	for i := n - 1; i >= 0; i-- {
+		behind[i] = behind[i+1] * r.state(g.from + i)[r.blank]
+	}
+	for first := range n {
+		run := make([]float64, r.V)
+		for y := range run {
+			run[y] = before[first]
+		}
+		for last := first; last < n; last++ {
+			for y, p := range r.state(g.from + last) {
+				run[y] *= p
+				sum[y] += run[y] * behind[last+1]
+			}
+		}
+	}
+	sum[r.blank] = 0
+}
+
+// path returns the state of each group on the most likely path that takes one of each, with the best token at every state; nil
+// without links, or where there is no such path.
+func (r *reader) path(groups []expanded) []int {
+	if r.LogE == nil {
+		return nil
+	}
+	S := r.States
+	match := make([]float32, len(groups)*S)
+	for i := range match {
+		match[i] = float32(math.Inf(-1))
+	}
+	for i, g := range groups {
+		for u := g.from; u < g.to; u++ {
+			z := r.Logits[u*r.V:][:r.V]
+			match[i*S+u] = float32(float64(slices.Max(z)) - logSumExp(z))
+		}
+	}
+	path, _ := kernels.BestAlignment(match, r.LogE, len(groups), S)
+	return path
+}
+
+// latticeSums are sums over masked tokens.
+type latticeSums struct {
+	rowSums
+	entropy, pathHits float64
+	paths             bool // there are links
+}
+
+func (s *latticeSums) merge(o latticeSums) {
+	s.nll += o.nll
+	s.hits += o.hits
+	s.rows += o.rows
+	s.baseNLL += o.baseNLL
+	s.baseHits += o.baseHits
+	s.entropy += o.entropy
+	s.pathHits += o.pathHits
+	s.paths = s.paths || o.paths
+}
+
+// score compares what a model says of the masked tokens of a lattice with what stood there.
+func score(p *objectives.Plan, t *objectives.Term, l model.Lattice, baseline *Unigram) (s latticeSums) {
+	r, groups := newReader(l, t), expandedOf(p, t, t.Lattices[l.Index])
+	visits, path := r.visits(), r.path(groups)
+	for i, g := range groups {
+		if !g.masked {
+			continue
+		}
+		said := r.token(g, visits)
+		best := 0
+		for y, q := range said {
+			if q > said[best] {
+				best = y
+			}
+			if q > 0 {
+				s.entropy -= q * math.Log(q)
+			}
+		}
+		s.rows++
+		s.nll -= math.Log(math.Max(said[g.target], math.SmallestNonzeroFloat64))
+		if best == int(g.target) {
+			s.hits++
+		}
+		if s.paths = s.paths || r.LogE != nil; path != nil {
+			if z := r.Logits[path[i]*r.V:][:r.V]; slices.Index(z, slices.Max(z)) == int(g.target) {
+				s.pathHits++
+			}
+		}
+		if baseline != nil {
+			h, n := baseline.Score([]int32{g.target})
+			s.baseHits += h
+			s.baseNLL += n
+		}
+	}
+	return s
+}
+
+// scoreLattices adds what the model says of the masked tokens of a term of the loaded plan.
+func scoreLattices(a *model.Activations, w *model.Weights, p *objectives.Plan, index int, sums *latticeSums, baseline *Unigram) error {
+	t := &p.Terms[index]
+	return a.Lattices(w, index, func(list []model.Lattice) {
+		found := make([]latticeSums, len(list))
+		each(len(list), func(i int) { found[i] = score(p, t, list[i], baseline) })
+		for _, s := range found {
+			sums.merge(s)
+		}
+	})
+}
+
+// each calls f for 0 to n-1 on all processors.
+func each(n int, f func(i int)) {
+	var group sync.WaitGroup
+	next := make(chan int)
+	for range min(n, runtime.GOMAXPROCS(0)) {
+		group.Go(func() {
+			for i := range next {
+				f(i)
+			}
+		})
+	}
+	for i := range n {
+		next <- i
+	}
+	close(next)
+	group.Wait()
+}
+
+// FillLattices returns the top answers for every mask token of the segments of a plan that objectives.PlanMasked made, by segment and
+// mask: those of the states on the most likely path that visits one state of every token, or without links what a token's
+// states emit together.
+func FillLattices(a *model.Activations, w *model.Weights, p *objectives.Plan, mask int32, top int) ([][][]Answer, error) {
+	if len(p.Terms) != 1 || p.Terms[0].Kind != objectives.Alignment {
+		return nil, fmt.Errorf("the plan has no lattices")
+	}
+	if err := a.Load(p, model.Step{}); err != nil {
+		return nil, err
+	}
+	a.Forward(w)
+	t, answers := &p.Terms[0], make([][][]Answer, len(p.Segments))
+	segment := 0
+	err := a.Lattices(w, 0, func(list []model.Lattice) {
+		for _, l := range list {
+			bounds := t.Lattices[l.Index]
+			for t.Offsets[segment+1] <= bounds.Start {
+				segment++
+			}
+			r, groups := newReader(l, t), expandedOf(p, t, bounds)
+			visits, path := r.visits(), r.path(groups)
+			for i, g := range groups {
+				if t.Targets[int(bounds.First)+i] != mask {
+					continue
+				}
+				said := r.token(g, visits)
+				if path != nil {
+					said = r.state(path[i])
+				}
+				answers[segment] = append(answers[segment], likeliest(said, top))
+			}
+		}
+	})
+	return answers, err
+}
+
+// likeliest returns the k most probable tokens; ties go to the smaller id.
+func likeliest(p []float64, k int) (list []Answer) {
+	for y, q := range p {
+		if len(list) == k && !(q > list[k-1].Probability) {
+			continue
+		}
+		at, _ := slices.BinarySearchFunc(list, q, func(a Answer, q float64) int {
+			if a.Probability >= q {
+				return -1
+			}
+			return 1
+		})
+		list = slices.Insert(list, at, Answer{int32(y), q})
+		if len(list) > k {
+			list = list[:k]
+		}
+	}
+	return list
+}
