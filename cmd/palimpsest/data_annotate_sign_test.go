@@ -23,7 +23,7 @@ func TestDataBuildSigns(t *testing.T) {
 	if fmt.Sprint(r.Planes) != "[loss sign]" || r.Unwanted == 0 || r.Kept == 0 || r.Unwanted+r.Kept+r.None != r.Tokens {
 		t.Errorf("%+v", r)
 	}
-	contains(t, must(t, "data", "inspect", out, "--tokens", "0"), `sign untrained ["<s>the quick`, `unwanted  " dog"`, `kept      " jumps</s>"`, `unwanted " fox"`, "by the rule auto", "shape generation")
+	contains(t, must(t, "data", "inspect", out, "--documents", "3"), `sign untrained ["<s>the quick`, `unwanted  " dog"`, `kept      " jumps</s>"`, `unwanted " fox"`, "by the rule auto", "shape generation")
 	text := must(t, "data", "build", "--tokenizer", tokenizer, "--out", filepath.Join(dir, "words"), "--shape", "generation", "--words", write(t, filepath.Join(dir, "w.txt"), "Lazy Dog\n"), "--span-tokens", "first", file)
 	contains(t, text, "plane sign: ", "tokens unwanted", "tnt-cpu-tiny", "next: ")
 	contains(t, must(t, "data", "inspect", filepath.Join(dir, "words"), "--at", "1"), `unwanted  " lazy"`, `untrained [" dog"]`, "--words w.txt (xxh64 ")
@@ -113,7 +113,7 @@ func TestDataAnnotateSigns(t *testing.T) {
 		{2, []string{"--bio is about the plane bio"}, []string{"--plane", "sign", "--bio", words}},
 		{2, []string{"class comes from --patterns"}, []string{"--plane", "class", "--records", file}},
 		{3, []string{"document 1", "no annotated document"}, []string{"--plane", "sign", "--records", file}},
-		{3, []string{"1 of 3 records", "corrections.jsonl:3", "data build --shape generation"}, []string{"--plane", "sign", "--records", write(t, filepath.Join(dir, "c", "corrections.jsonl"), strings.ReplaceAll(corrections, "brown dog jumps", "another text"))}},
+		{3, []string{"1 of 3 records", "corrections.jsonl:3", "data build --shape generation"}, []string{"--plane", "sign", "--records", write(t, filepath.Join(dir, "c", "corrections.jsonl"), strings.Replace(corrections, `"the quick ", "generation": "brown dog jumps"`, `"", "generation": "another text"`, 1))}},
 		{3, []string{"2 bad records", "bad.jsonl:1", "span 9 to 19", "bad.jsonl:3", "no field"}, []string{"--plane", "sign", "--records",
 			write(t, filepath.Join(dir, "bad.jsonl"), `{"generation": "over the fox", "spans": [{"start": 9, "end": 19}]}`+"\n"+corrections[:strings.Index(corrections, "\n")+1]+`{"text": "x"}`)}},
 		{3, []string{"no token matches"}, []string{"--plane", "class", "--patterns", write(t, filepath.Join(dir, "q.txt"), "q{9}")}},
