@@ -23,7 +23,7 @@ func TestDataBuildSigns(t *testing.T) {
 	if fmt.Sprint(r.Planes) != "[loss sign]" || r.Unwanted == 0 || r.Kept == 0 || r.Unwanted+r.Kept+r.None != r.Tokens {
 		t.Errorf("%+v", r)
 	}
-	contains(t, must(t, "data", "inspect", out, "--documents", "3"), `sign untrained ["<s>the quick`, `unwanted  " dog"`, `kept      " jumps</s>"`, `unwanted " fox"`, "by the rule auto", "shape generation")
+	contains(t, must(t, "data", "inspect", out, "--documents", "3"), `sign untrained ["<s>the quick`, `unwanted  " dog"`, `kept      " jumps</s>"`, `unwanted  " fox"`, "by the rule auto", "shape generation")
 	text := must(t, "data", "build", "--tokenizer", tokenizer, "--out", filepath.Join(dir, "words"), "--shape", "generation", "--words", write(t, filepath.Join(dir, "w.txt"), "Lazy Dog\n"), "--span-tokens", "first", file)
 	contains(t, text, "plane sign: ", "tokens unwanted", "tnt-cpu-tiny", "next: ")
 	contains(t, must(t, "data", "inspect", filepath.Join(dir, "words"), "--at", "1"), `unwanted  " lazy"`, `untrained [" dog"]`, "--words w.txt (xxh64 ")
