@@ -18,6 +18,7 @@ type EXLM struct {
 	LinkHeads      int        `yaml:"link_heads" min:"0" max:"4096" doc:"heads of the transition head; 0: as many as attention heads"`
 	MaxPositions   int        `yaml:"max_positions" min:"1" max:"1048576" doc:"longest expanded text: rows of the transition head's table of places"`
 	ExpandSpecials bool       `yaml:"expand_specials" doc:"begin and end tokens have k states too, and every text has both: the fixed ends of the graph; false: the graph begins with the first mask and ends with the last"`
+	Blank          string     `yaml:"blank" enum:"unk,pad" doc:"token that a state emits for nothing under dag: none (pad: ours, for tokenizers without an unknown token)"`
 	MaskInText     bool       `yaml:"allow_mask_in_text" doc:"texts may hold the mask token; it is then seen as it is, neither expanded nor asked for"`
 	Compat         EXLMCompat `yaml:"compat" doc:"behaviour of the authors' code that this program otherwise mends; its defects in padded rows are not offered, as there is no padding here"`
 }
@@ -30,7 +31,7 @@ type EXLMCompat struct {
 
 // DefaultEXLM is the published configuration.
 func DefaultEXLM() EXLM {
-	return EXLM{K: 4, DAG: "dense", Rope: "2d", LinkFeatures: "hidden+position", MaxPositions: 2048, ExpandSpecials: true}
+	return EXLM{K: 4, DAG: "dense", Rope: "2d", LinkFeatures: "hidden+position", MaxPositions: 2048, ExpandSpecials: true, Blank: "unk"}
 }
 
 // Linked reports whether a transition head is asked for.
@@ -71,9 +72,15 @@ const termEXLM = "exlm"
 
 func newEXLM(s Settings) (*exlm, error) {
 	v, x := s.Vocabulary, s.EXLM
-	ids := []specialID{{"begin (bos)", v.BOS}, {"end (eos)", v.EOS}, {"mask", v.Mask}}
-	if !x.Linked() {
-		ids = append(ids, specialID{"unknown (unk), the blank of dag: none", v.Unk})
+	ids := []specialID{{"begin (bos)", v.BOS, "<s>"}, {"end (eos)", v.EOS, "</s>"}, {"mask", v.Mask, "<mask>"}}
+	blank := v.Unk
+	switch {
+	case x.Linked():
+	case x.Blank == "pad":
+		blank = v.Pad
+		ids = append(ids, specialID{"padding (pad), exlm.blank,", blank, "<pad>"})
+	default:
+		ids = append(ids, specialID{"unknown (unk), exlm.blank,", blank, "<unk>"})
 	}
 	if err := demand("exlm", ids); err != nil {
 		return nil, err
@@ -90,23 +97,25 @@ func newEXLM(s Settings) (*exlm, error) {
 		return nil, err
 	}
 	m.specials = x.Compat.MaskSpecials
-	e := &exlm{mlm: *m, x: x, ends: s.Ends, blank: v.Unk}
+	e := &exlm{mlm: *m, x: x, ends: s.Ends, blank: blank}
 	if e.ends == nil {
 		e.ends = new(Ends)
 	}
 	return e, nil
 }
 
+// A specialID is a special token that an objective needs, and how it may be spelt.
 type specialID struct {
-	name string
-	id   int32
+	name  string
+	id    int32
+	spelt string
 }
 
 // demand names the first token that a tokenizer lacks.
 func demand(objective string, ids []specialID) error {
 	for _, s := range ids {
 		if s.id < 0 {
-			return fmt.Errorf("objective %s: the tokenizer has no %s token; hint: train one with it ('palimpsest tokenizer train' makes all that are needed)", objective, s.name)
+			return fmt.Errorf("objective %s: the tokenizer has no %s token; hint: palimpsest tokenizer train --special '%s'", objective, s.name, s.spelt)
 		}
 	}
 	return nil

@@ -23,7 +23,7 @@ type rmlm struct {
 }
 
 func newRMLM(s Settings) (*rmlm, error) {
-	return &rmlm{s}, demand("rmlm", []specialID{{"mask", s.Vocabulary.Mask}})
+	return &rmlm{s}, demand("rmlm", []specialID{{"mask", s.Vocabulary.Mask, "<mask>"}})
 }
 
 func (r *rmlm) Name() string { return "rmlm" }
