@@ -28,10 +28,10 @@ func evalBlimpCommand() *cli.Command {
 			"palimpsest eval blimp --model runs/first --data blimp/causative.jsonl --score mlm --out predictions.jsonl") +
 			"\n\nEvery *.jsonl file of the folder is a set; its lines have sentence_good and sentence_bad, and may have BLiMP's UID, field, linguistics_term and pairID. " +
 			"A pair is right where the good sentence scores higher; equal scores are wrong. clm is the sum of the tokens' log-probabilities given those before them, " +
-			"mlm the sum given all others, each masked in turn. Both are given for every model, also for one that was trained for one of them only.",
+			"mlm the sum given all others, each masked in turn. prefix takes what both sentences begin with for a prompt whose tokens see each other both ways, and scores the rest as clm. clm and mlm are given for every model, also for one that was trained for one of them only.",
 		Flags: append(modelFlags(),
 			&cli.StringFlag{Name: "data", Usage: "`FOLDER` of *.jsonl files, or one of them"},
-			&cli.StringFlag{Name: "score", Value: "both", Usage: "clm, mlm or `both`"},
+			&cli.StringFlag{Name: "score", Value: "both", Usage: "clm, mlm or `both`; prefix: what a pair begins with is seen both ways, the rest scored as clm; all"},
 			&cli.StringFlag{Name: "label", Value: "auto", Usage: "`WHERE` a masked token is answered: same (its own place), next (the place before it, as mntp trains), or auto (as the run trained)"},
 			&cli.StringFlag{Name: "normalize", Value: "none", Usage: "none, or `token` for the mean over a sentence's tokens instead of the sum"},
 			&cli.IntFlag{Name: "tokens-per-step", Value: 4096, Usage: "`NUMBER` of packed tokens at a time"},
@@ -55,10 +55,12 @@ func scoringOf(c *cli.Context, m *engine.Model) (o eval.Scoring, err error) {
 		return o, fault.Usage.Errorf("--label: want auto, same or next, not %q", label)
 	}
 	switch score {
-	case "both", "clm", "mlm":
-		o.Causal, o.Masked = score != "mlm", score != "clm"
+	case "both", "all":
+		o.Causal, o.Masked, o.Prefix = true, true, score == "all"
+	case "clm", "mlm", "prefix":
+		o.Causal, o.Masked, o.Prefix = score == "clm", score == "mlm", score == "prefix"
 	default:
-		return o, fault.Usage.Errorf("--score: want clm, mlm or both, not %q", score)
+		return o, fault.Usage.Errorf("--score: want clm, mlm, both, prefix or all, not %q", score)
 	}
 	if o.PerToken = normalize == "token"; !o.PerToken && normalize != "none" {
 		return o, fault.Usage.Errorf("--normalize: want none or token, not %q", normalize)

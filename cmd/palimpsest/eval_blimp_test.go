@@ -86,6 +86,12 @@ func TestEvalBlimp(t *testing.T) {
 	if !strings.Contains(text, "the place before them") || !strings.Contains(text, "pairs/s") || strings.Contains(text, "fused") {
 		t.Error(text)
 	}
+	if all := must(t, "eval", "blimp", "--model", run, "--data", filepath.Join(dir, "blocks.jsonl"), "--score", "all"); !strings.Contains(all, "fused") || !strings.Contains(all, "prefix") {
+		t.Error(all)
+	}
+	if text := must(t, "eval", "blimp", "--model", run, "--data", filepath.Join(dir, "blocks.jsonl"), "--score", "prefix"); !strings.Contains(text, "prefix") || strings.Contains(text, "clm  ") {
+		t.Error(text)
+	}
 	long := strings.Repeat("err nil ", 200)
 	refuses(t, 3, []string{"long.jsonl, line 1 (long, pair 1)", "tokens"}, "eval", "blimp", "--model", run, "--data", write("long.jsonl", `{"sentence_good": "`+long+`", "sentence_bad": "a"}`))
 	refuses(t, 3, []string{"torn.jsonl, line 2", "unexpected end"}, "eval", "blimp", "--model", run, "--data", write("torn.jsonl", `{"sentence_good": "b", "sentence_bad": "a"}`+"\n{"))

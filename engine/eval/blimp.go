@@ -1,6 +1,8 @@
 package eval
 
 import (
+	"encoding/binary"
+
 	"palimpsest/engine/fault"
 	"palimpsest/engine/model"
 	"palimpsest/kernels"
@@ -10,19 +12,20 @@ import (
 // Scoring says how sentences are scored. Special tokens are -1 where there is none.
 type Scoring struct {
 	Causal, Masked bool
+	Prefix         bool  // of pairs: what both sentences begin with is seen both ways, the rest is scored causally
 	Next           bool  // the model was trained so that the state at t names the token hidden at t+1 (mntp)
 	BOS, EOS, Mask int32 // Mask for Masked; BOS for Causal, and for Masked with Next
-	PerToken       bool  // divide by the number of tokens
+	PerToken       bool  // divide by the number of tokens that are scored
 }
 
 // Check reports what a scoring lacks.
 func (s Scoring) Check() error {
 	switch {
-	case !s.Causal && !s.Masked:
+	case !s.Causal && !s.Masked && !s.Prefix:
 		return fault.Usage.Errorf("no score is asked for")
 	case s.Masked && s.Mask < 0:
 		return fault.Data.Errorf("the masked score needs a mask token, which the tokenizer does not have; hint: --score clm")
-	case s.BOS < 0 && s.Causal:
+	case s.BOS < 0 && (s.Causal || s.Prefix):
 		return fault.Data.Errorf("the causal score of a first token needs a token before it, but documents begin with none; hint: --score mlm")
 	case s.BOS < 0 && s.Masked && s.Next:
 		return fault.Data.Errorf("the masked score of a model that answers one place before needs a token before the first, but documents begin with none")
@@ -34,6 +37,7 @@ func (s Scoring) Check() error {
 type Scores struct {
 	Causal float64 // sum over t of log p(x_t given BOS and all before t)
 	Masked float64 // pseudo-log-likelihood, sum over t of log p(x_t given all but t): arXiv 1910.14659
+	Prefix float64 // of one of a pair: sum over t behind the prompt of log p(x_t given the prompt, which sees itself both ways, and all before t)
 }
 
 // scorer packs the sequences that sentences are scored with, of both kinds, into as few steps as the activations hold.
@@ -45,6 +49,8 @@ type scorer struct {
 	stop     func() bool
 
 	plan    objectives.Plan
+	masked  map[string]int32 // first rows of the masked sequences in the plan
+	key     []byte
 	rows    []int32
 	targets []int32
 	into    []*float64 // by row, what its log-likelihood is added to
@@ -60,7 +66,7 @@ func ScoreSentences(a *model.Activations, w *model.Weights, capacity model.Capac
 	}
 	longest := min(w.Config.Context, capacity.Tokens)
 	scores := make([]Scores, len(sentences))
-	s := scorer{a: a, w: w, capacity: capacity, o: o, stop: stop}
+	s := scorer{a: a, w: w, capacity: capacity, o: o, stop: stop, masked: map[string]int32{}}
 	for i, ids := range sentences {
 		if len(ids) == 0 {
 			return nil, fault.Data.Errorf("sentence %d has no tokens", i)
@@ -114,13 +120,32 @@ func (s *scorer) add(ids []int32, to *Scores) error {
 		before = 1
 	}
 	for t, id := range ids {
-		start, err := s.segment(ids, t, kernels.Bidirectional, 1)
+		start, err := s.hide(ids, t)
 		if err != nil {
 			return err
 		}
 		s.ask(start+before+t, id, &to.Masked)
 	}
 	return nil
+}
+
+// hide returns the first row of the sequence with the token at index t masked. Sentences that differ in one token alone, as
+// those of many pairs do, share the sequence in which it is masked.
+func (s *scorer) hide(ids []int32, t int) (start int, err error) {
+	s.key = s.key[:0]
+	for i, id := range ids {
+		if i == t {
+			id = -1
+		}
+		s.key = binary.LittleEndian.AppendUint32(s.key, uint32(id))
+	}
+	if row, known := s.masked[string(s.key)]; known && len(s.rows) < s.capacity.Rows {
+		return int(row), nil
+	}
+	if start, err = s.segment(ids, t, kernels.Bidirectional, 1); err == nil {
+		s.masked[string(s.key)] = int32(start)
+	}
+	return start, err
 }
 
 func (s *scorer) ask(row int, target int32, into *float64) {
@@ -174,6 +199,7 @@ func (s *scorer) flush() error {
 	at := s.a.ForwardRows(s.w, s.rows)
 	err := s.a.RowNLL(s.w, at, s.targets, func(i int, nll float32) { *s.into[i] -= float64(nll) })
 	p.Reset()
+	clear(s.masked)
 	s.rows, s.targets, s.into = s.rows[:0], s.targets[:0], s.into[:0]
 	return err
 }

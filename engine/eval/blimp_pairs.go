@@ -6,6 +6,7 @@ import (
 
 	"palimpsest/engine/fault"
 	"palimpsest/engine/model"
+	"palimpsest/kernels"
 )
 
 // PairScores is what a model gives one minimal pair.
@@ -31,20 +32,75 @@ func ScorePairs(a *model.Activations, w *model.Weights, capacity model.Capacity,
 		}
 		scored[i].Alike = slices.Equal(sentences[2*i], sentences[2*i+1])
 	}
-	scores, err := ScoreSentences(a, w, capacity, sentences, o, stop)
-	for i := range scored {
-		if err == nil {
+	if err := o.Check(); err != nil {
+		return nil, err
+	}
+	if o.Causal || o.Masked {
+		scores, err := ScoreSentences(a, w, capacity, sentences, o, stop)
+		if err != nil {
+			return nil, err
+		}
+		for i := range scored {
 			scored[i].Good, scored[i].Bad = scores[2*i], scores[2*i+1]
 		}
 	}
-	return scored, err
+	if o.Prefix {
+		return scored, scorePrefixes(a.Scorer(w), scored, sentences, o, stop)
+	}
+	return scored, nil
 }
 
-// Kinds of scores. Fused is the sum of the other two.
+// scorePrefixes scores pairs as a prefix language model does. The prompt is what both sentences begin with, at most all but the
+// last token of the shorter one; it runs once for both.
+func scorePrefixes(d *model.Decoder, scored []PairScores, sentences [][]int32, o Scoring, stop func() bool) error {
+	for i := range scored {
+		if stop != nil && stop() {
+			return ErrInterrupted
+		}
+		pair := sentences[2*i : 2*i+2]
+		shared := 0
+		for shared < min(len(pair[0]), len(pair[1]))-1 && pair[0][shared] == pair[1][shared] {
+			shared++
+		}
+		prompt := append([]int32{o.BOS}, pair[0][:shared]...)
+		d.Reset()
+		if err := d.Append(prompt, kernels.Bidirectional); err != nil {
+			return err
+		}
+		to := [2]*Scores{&scored[i].Good, &scored[i].Bad}
+		last := int32(shared)
+		if err := d.RowNLL([]int32{last, last}, []int32{pair[0][shared], pair[1][shared]}, func(k int, nll float32) { to[k].Prefix -= float64(nll) }); err != nil {
+			return err
+		}
+		for k, ids := range pair {
+			rest := ids[shared:]
+			d.Truncate(len(prompt))
+			if n := len(rest) - 1; n > 0 {
+				rows := make([]int32, n)
+				for r := range rows {
+					rows[r] = int32(r)
+				}
+				if err := d.Append(rest[:n], kernels.Causal); err != nil {
+					return err
+				}
+				if err := d.RowNLL(rows, rest[1:], func(_ int, nll float32) { to[k].Prefix -= float64(nll) }); err != nil {
+					return err
+				}
+			}
+			if o.PerToken {
+				to[k].Prefix /= float64(len(rest))
+			}
+		}
+	}
+	return nil
+}
+
+// Kinds of scores. Fused is the sum of the first two.
 const (
 	ScoreCausal = "clm"
 	ScoreMasked = "mlm"
 	ScoreFused  = "fused"
+	ScorePrefix = "prefix"
 )
 
 // Kinds lists the scores that a scoring gives.
@@ -58,6 +114,9 @@ func (o Scoring) Kinds() (kinds []string) {
 	if o.Causal && o.Masked {
 		kinds = append(kinds, ScoreFused)
 	}
+	if o.Prefix {
+		kinds = append(kinds, ScorePrefix)
+	}
 	return kinds
 }
 
@@ -68,6 +127,8 @@ func (s Scores) Of(kind string) float64 {
 		return s.Causal
 	case ScoreMasked:
 		return s.Masked
+	case ScorePrefix:
+		return s.Prefix
 	}
 	return s.Causal + s.Masked
 }

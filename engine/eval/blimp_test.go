@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -208,6 +209,89 @@ func TestReadPairsRefuses(t *testing.T) {
 		if _, err := ReadPairs(dir); fault.Of(err) != fault.Data || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v; want %q", err, want)
 		}
+	}
+}
+
+// The prefix score by hand: the prompt's states do not know what follows, so that keys and values of a bidirectional prompt stand
+// before a causal rest. A model of one layer shows it without a cache: there keys and values know nothing but their own token.
+func TestPrefixScores(t *testing.T) {
+	b, w := newModelOf(t, 1)
+	capacity := model.Capacity{Tokens: 64, Rows: 64}
+	a := model.NewActivations(b, w.Config, capacity, false)
+	encode := func(s string) (ids []int32) {
+		for _, r := range s {
+			ids = append(ids, 3+(r-'a'))
+		}
+		return ids
+	}
+	o := Scoring{Prefix: true, BOS: bosID, EOS: eosID, Mask: -1}
+	pairs := []Pair{{Good: "abcde", Bad: "abdc"}, {Good: "ab", Bad: "ba"}, {Good: "abc", Bad: "abcd"}}
+	shared := []int{2, 0, 2}
+	scored, err := ScorePairs(a, w, capacity, pairs, encode, o, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, p := range pairs {
+		for k, sentence := range []string{p.Good, p.Bad} {
+			ids, want := encode(sentence), 0.0
+			for j := shared[i]; j < len(ids); j++ {
+				want += logProb(t, b, w, framedBy(bosID, ids[:j], -1), kernels.Causal, j, ids[j])
+			}
+			if got := []Scores{scored[i].Good, scored[i].Bad}[k]; math.Abs(got.Prefix-want) > 1e-4 || got.Causal != 0 || got.Masked != 0 {
+				t.Errorf("%q scores %+v, want %g", sentence, got, want)
+			}
+		}
+	}
+	o.PerToken = true
+	mean, err := ScorePairs(a, w, capacity, pairs, encode, o, nil)
+	if err != nil || math.Abs(mean[0].Good.Prefix*3-scored[0].Good.Prefix) > 1e-4 {
+		t.Errorf("%v: a mean of %g over 3 tokens, a sum of %g", err, mean[0].Good.Prefix, scored[0].Good.Prefix)
+	}
+	if kinds := (Scoring{Causal: true, Masked: true, Prefix: true}).Kinds(); !slices.Equal(kinds, []string{"clm", "mlm", "fused", "prefix"}) {
+		t.Errorf("%v", kinds)
+	}
+	if _, err := ScorePairs(a, w, capacity, pairs, encode, Scoring{Prefix: true, BOS: -1}, nil); fault.Of(err) != fault.Data {
+		t.Errorf("without a begin token: %v", err)
+	}
+}
+
+// With two layers the prompt's second layer sees it both ways, and the score is another than the causal one.
+func TestPrefixSeesItsPromptBothWays(t *testing.T) {
+	b, w := newModel(t)
+	d := model.NewActivations(b, w.Config, model.Capacity{Tokens: 16, Rows: 16}, false).Scorer(w)
+	nll := func(mask kernels.Mask) (first float32) {
+		d.Reset()
+		if err := d.Append([]int32{bosID, 5, 6, 7}, mask); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.RowNLL([]int32{3}, []int32{8}, func(_ int, v float32) { first = v }); err != nil {
+			t.Fatal(err)
+		}
+		return first
+	}
+	if c, both := nll(kernels.Causal), nll(kernels.Bidirectional); c == both {
+		t.Errorf("both masks give %g", c)
+	}
+	want := -logProb(t, b, w, []int32{bosID, 5, 6, 7}, kernels.Bidirectional, 3, 8)
+	if got := nll(kernels.Bidirectional); math.Abs(float64(got)-want) > 1e-4 {
+		t.Errorf("%g, in one bidirectional pass %g", got, want)
+	}
+}
+
+// Sentences that differ in one token share the sequence in which it is masked.
+func TestMaskedSequencesAreShared(t *testing.T) {
+	b, w := newModel(t)
+	capacity := model.Capacity{Tokens: 1000, Rows: 1000}
+	s := scorer{a: model.NewActivations(b, w.Config, capacity, false), w: w, capacity: capacity, masked: map[string]int32{},
+		o: Scoring{Masked: true, BOS: bosID, EOS: eosID, Mask: mask}}
+	var scores [2]Scores
+	for i, ids := range [][]int32{{3, 4, 5}, {3, 6, 5}} {
+		if err := s.add(ids, &scores[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(s.plan.Segments) != 5 || len(s.rows) != 6 || s.rows[4] != s.rows[1] {
+		t.Errorf("%d sequences, rows %v", len(s.plan.Segments), s.rows)
 	}
 }
 

@@ -17,7 +17,12 @@ const vocab = 12
 
 func newModel(t *testing.T) (kernels.Backend, *model.Weights) {
 	t.Helper()
-	c, problems := model.Config{Vocab: vocab, Layers: 2, Width: 8, Heads: 2, FF: 16, Context: 16, InitStd: 0.5}.Resolve(vocab)
+	return newModelOf(t, 2)
+}
+
+func newModelOf(t *testing.T, layers int) (kernels.Backend, *model.Weights) {
+	t.Helper()
+	c, problems := model.Config{Vocab: vocab, Layers: layers, Width: 8, Heads: 2, FF: 16, Context: 16, InitStd: 0.5}.Resolve(vocab)
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
