@@ -67,19 +67,19 @@ func (c *Config) withLinks() (m model.Config, problems []error) {
 // the model knows of places.
 func (j *job) fitExpansion() error {
 	c := &j.config
-	if !c.trainsAny("exlm", "rmlm") {
-		return nil
-	}
-	if c.packing() == "cut" {
-		return fault.Usage.Errorf("data.packing: cut fills steps by tokens, and exlm and rmlm expand them; hint: whole, with data.long: split")
-	}
-	for _, name := range []string{"exlm", "rmlm"} {
+	for _, name := range []string{"exlm", "rmlm", "classify", "tag"} {
 		if !c.trainsAny(name) {
 			continue
 		}
 		o, err := j.objective(name, objectives.AntLM{}, c.Train.Seed, c.Loss)
 		if err != nil {
 			return err
+		}
+		if o.Cost(8) == 8 {
+			continue
+		}
+		if c.packing() == "cut" {
+			return fault.Usage.Errorf("data.packing: cut fills steps by tokens, and %s expands them; hint: whole, with data.long: split", name)
 		}
 		room, key := c.expandedRoom(name)
 		longest := sort.Search(min(c.Model.Context, c.Data.TokensPerStep), func(n int) bool { return o.Cost(n+1) > room })
@@ -105,7 +105,7 @@ func (c *Config) expandedRoom(objective string) (room int, key string) {
 			room, key = n, k
 		}
 	}
-	if objective == "rmlm" || c.EXLM.Rope == "1d" {
+	if objective == "rmlm" || c.Model.Positions != "rope2d" {
 		less(c.Model.Context, "model.context")
 	}
 	if objective == "exlm" {
@@ -114,6 +114,7 @@ func (c *Config) expandedRoom(objective string) (room int, key string) {
 	return room, key
 }
 
+// tooLong is the error of texts whose expansion has no room.
 func tooLong(name, key string, length, need, room int) error {
 	return fault.Usage.Errorf("data.length: %s expands texts of %d tokens to up to %d, and %s is %d; hint: a lower data.length, exlm.k or mask.p, or a larger %s",
 		name, length, need, key, room, key)
@@ -122,11 +123,11 @@ func tooLong(name, key string, length, need, room int) error {
 // checkExpansion is fitExpansion's check again, once it is known how many begin and end tokens texts have inside.
 func (j *job) checkExpansion() error {
 	for i, p := range j.phases {
-		if p.objective != "exlm" {
+		if p.objective != "exlm" && !classifies(p.objective) {
 			continue
 		}
 		room, key := j.config.expandedRoom(p.objective)
-		if need := j.objectives[i].Cost(j.config.Data.Length); need > room {
+		if need := j.objectives[i].Cost(j.config.Data.Length); need > room && need > j.config.Data.Length {
 			return fmt.Errorf("texts of this data set have begin or end tokens inside, which are expanded too: %w", tooLong(p.objective, key, j.config.Data.Length, need, room))
 		}
 	}

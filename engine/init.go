@@ -69,8 +69,8 @@ func planInit(path string, c model.Config, tokenizer string) (p initPlan, err er
 		switch {
 		case ok && !slices.Equal(info.Shape, param.Shape):
 			return p, fault.Checkpoint.Errorf("%s: tensor %s has shape %v, the model wants %v; hint: give the model section the sizes of that run, or leave it out, and it is taken from there", p.dir, param.Name, info.Shape, param.Shape)
-		case !ok && !strings.HasPrefix(param.Name, model.ClassifierPrefix):
-			return p, fault.Checkpoint.Errorf("%s has no tensor %s; hint: only classification heads may be new, the rest of the model section must be that of the checkpoint's run", p.dir, param.Name)
+		case !ok && !besideLM(param.Name):
+			return p, fault.Checkpoint.Errorf("%s has no tensor %s; hint: only classification heads and a transition head may be new, the rest of the model section must be that of the checkpoint's run", p.dir, param.Name)
 		case !ok && !heads:
 			return p, fault.Usage.Errorf("%s has no tensor %s, and with adapter.heads: false it would stay as it is drawn; hint: adapter.heads: true", p.dir, param.Name)
 		case !ok:
@@ -80,13 +80,18 @@ func planInit(path string, c model.Config, tokenizer string) (p initPlan, err er
 	for _, name := range p.tensors.Names() {
 		switch {
 		case known[name]:
-		case !strings.HasPrefix(name, model.ClassifierPrefix):
-			return p, fault.Checkpoint.Errorf("%s: tensor %s has no place in the model; hint: only classification heads may be left behind, the rest of the model section must be that of the checkpoint's run", p.dir, name)
+		case !besideLM(name):
+			return p, fault.Checkpoint.Errorf("%s: tensor %s has no place in the model; hint: only classification heads and a transition head may be left behind, the rest of the model section must be that of the checkpoint's run", p.dir, name)
 		default:
 			p.left = append(p.left, name)
 		}
 	}
 	return p, nil
+}
+
+// besideLM reports whether a parameter is of a head beside the language model's, which a run may add or leave behind.
+func besideLM(name string) bool {
+	return strings.HasPrefix(name, model.ClassifierPrefix) || strings.HasPrefix(name, model.LinksPrefix)
 }
 
 // adoptModel gives a run that begins with another model's weights the model section of that one, unless it says something of its

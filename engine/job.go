@@ -32,6 +32,7 @@ type job struct {
 	classes    *classOrigin           // of the training data set's plane class, when SHAD made it and rft reads it
 	reference  *referenceModel        // nil: no objective of the run compares with one
 	notes      []string               // what the user should know before the run
+	filler     *objectives.Filler     // of a device's steps; nil: they stay as they are
 	ends       objectives.Ends        // of exlm's documents
 }
 
@@ -63,13 +64,19 @@ func prepare(c Config) (_ *job, err error) {
 		return nil, err
 	}
 	if adopted != "" {
+		if c.trainsAny("exlm") && !c.Model.Links.On() { // the head may be new
+			c.Model.Links = model.Links{}
+		}
 		j.config = c
 		j.note("%s", adopted)
 	}
-	transformer, _ := c.withLinks() // Validate has told what is wrong
+	transformer, wrong := c.withLinks()
 	resolved, problems := transformer.Resolve(j.tokenizer.Vocab())
-	if len(problems) > 0 {
+	if len(problems)+len(wrong) > 0 {
 		var lines []string
+		for _, p := range wrong {
+			lines = append(lines, p.Error())
+		}
 		for _, p := range problems {
 			lines = append(lines, "model."+p.Error())
 		}
@@ -170,7 +177,7 @@ func hasPlane(ds *shard.Dataset, name string) bool {
 
 func (j *job) objective(name string, mix objectives.AntLM, seed uint64, loss objectives.LossOptions) (objectives.Objective, error) {
 	o, err := objectives.New(name, objectives.Settings{Seed: seed, Vocabulary: j.vocabulary, Mask: j.config.Mask, AntLM: mix, Loss: loss, Context: j.config.Data.LossPlane && hasPlane(j.data, objectives.PlaneLoss), Classify: j.config.Classify, Heads: j.config.Model.Classifiers,
-		EXLM: j.config.EXLM, RMLM: j.config.RMLM, Ends: &j.ends, MSLM: j.config.MSLM, SHAD: j.config.SHAD, Classes: hasPlane(j.data, objectives.PlaneClass) && hasPlane(j.valid, objectives.PlaneClass), TNT: j.config.TNT, NPO: j.config.NPO, Reference: j.config.hasReference(), Held: seed != j.config.Train.Seed}) // evaluations draw from a seed of their own
+		EXLM: j.config.EXLM, RMLM: j.config.RMLM, Ends: &j.ends, Expansion: j.config.Model.Expansion(), MSLM: j.config.MSLM, SHAD: j.config.SHAD, Classes: hasPlane(j.data, objectives.PlaneClass) && hasPlane(j.valid, objectives.PlaneClass), TNT: j.config.TNT, NPO: j.config.NPO, Reference: j.config.hasReference(), Held: seed != j.config.Train.Seed}) // evaluations draw from a seed of their own
 	return o, fault.Usage.Wrap(err)
 }
 
@@ -205,7 +212,7 @@ func (j *job) feed(step int64, from shard.Cursor) (*feed, error) {
 	return newFeed(j.data, feedConfig{
 		stream: shard.StreamConfig{Seed: d.Seed, Shuffle: d.Shuffle, Window: d.Window, Split: j.split(shard.Train), Decoders: d.Threads, Planes: j.planes()},
 		pack:   j.packing(), objectives: j.objectives, phases: j.phases, accumulate: j.config.Train.Accumulate,
-		first: step, end: j.total, total: j.total, vocab: int(j.config.Model.Vocab), context: j.config.Model.Context,
+		first: step, end: j.total, total: j.total, vocab: int(j.config.Model.Vocab), context: j.config.Model.Context, filler: j.filler,
 	}, from)
 }
 

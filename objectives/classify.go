@@ -22,11 +22,12 @@ type Classify struct {
 	Head   string `yaml:"head" doc:"head of model.classifiers that learns; empty: the first of the objective's kind"`
 	Plane  string `yaml:"plane" enum:",label,bio,class" doc:"plane with the class of every token, 255 for none; empty: label for classify, bio for tag"`
 	Read   string `yaml:"read" enum:"first,last" doc:"token whose state stands for a document (classify); last is for causal attention"`
+	Expand bool   `yaml:"expand" doc:"begin and end tokens have as many states as in the exlm run that the model comes from (model.links.states), and the first state of the first stands for a document; false: one"`
 	Attend string `yaml:"attend" enum:"both,back" doc:"both: all tokens see all; back: a token sees what is before it, as in causal models"`
 }
 
 // DefaultClassify is for bidirectional models: the first token sees the whole document and stands for it.
-func DefaultClassify() Classify { return Classify{Read: "first", Attend: "both"} }
+func DefaultClassify() Classify { return Classify{Read: "first", Attend: "both", Expand: true} }
 
 // Validate returns what is wrong, each message beginning with the key.
 func (c Classify) Validate() (problems []error) {
@@ -43,6 +44,9 @@ type classify struct {
 	name, plane string
 	head        Head
 	mask        kernels.Mask
+
+	starts []int32 // memory of one call of Plan
+	many   []bool
 }
 
 func newClassify(name string, s Settings) (*classify, error) {
@@ -74,8 +78,25 @@ func newClassify(name string, s Settings) (*classify, error) {
 	return nil, fmt.Errorf("objective %s: the model has no %s head; hint: model.classifiers: [{name: NAME, kind: %s, classes: NUMBER}]", name, kind, kind)
 }
 
-func (c *classify) Name() string   { return c.name }
-func (c *classify) Cost(n int) int { return n }
+func (c *classify) Name() string { return c.name }
+
+// Cost counts the states of begin and end tokens, where they have several.
+func (c *classify) Cost(n int) int {
+	if !c.expands() {
+		return n
+	}
+	most, _ := c.Ends.room()
+	return n + (c.Expansion.K-1)*min(n, most)
+}
+
+func (c *classify) expands() bool { return c.Settings.Classify.Expand && c.Expansion.K > 1 }
+
+// prepares: the room of expanded texts is known once they are read.
+func (c *classify) prepares() bool { return c.expands() && c.Ends != nil }
+
+func (c *classify) prepare(corpus Corpus) (notes []string, err error) {
+	return nil, c.Ends.count(corpus, c.Vocabulary)
+}
 
 // Planes names the plane that holds the classes.
 func (c *classify) Planes() []string { return []string{c.plane} }
@@ -94,11 +115,11 @@ func (c *classify) term(p *Plan) *Term {
 
 // Plan appends a segment, with one row for the document or one for every token that has a class.
 func (c *classify) Plan(doc Document, p *Plan) {
-	start := p.segment(doc, c.mask)
+	row := c.rows(doc, p)
 	t, labels := c.term(p), doc.Planes[c.plane]
 	ask := func(at int, label byte) {
 		if label != NoLabel {
-			t.Rows, t.Targets = append(t.Rows, int32(start+at)), append(t.Targets, int32(label))
+			t.Rows, t.Targets = append(t.Rows, row(at)), append(t.Targets, int32(label))
 		}
 	}
 	switch {
@@ -113,6 +134,20 @@ func (c *classify) Plan(doc Document, p *Plan) {
 		ask(0, labels[0])
 	}
 	p.close()
+}
+
+// rows appends the document's segment and returns the first row of each of its tokens.
+func (c *classify) rows(doc Document, p *Plan) func(at int) int32 {
+	if !c.expands() {
+		start := p.segment(doc, c.mask)
+		return func(at int) int32 { return int32(start + at) }
+	}
+	c.many = c.many[:0]
+	for _, id := range doc.Tokens {
+		c.many = append(c.many, c.Vocabulary.end(id))
+	}
+	c.starts = p.expand(doc.ID, doc.Tokens, doc.Tokens, c.many, c.mask, c.Expansion, c.starts[:0])
+	return func(at int) int32 { return c.starts[at] }
 }
 
 // PlanesOf lists the planes that an objective reads of every document.

@@ -59,14 +59,6 @@ type exlm struct {
 	many                   []bool
 }
 
-// Ends is what all documents of a run have in common, for the room that their expansion takes. The objectives of a run share one,
-// which the first of them fills in Prepare; zero stands for texts between one begin and one end token.
-type Ends struct {
-	known bool
-	most  int // begin and end tokens of a text, those that exlm adds included
-	added int // of these
-}
-
 // termEXLM is the name of the one term.
 const termEXLM = "exlm"
 
@@ -132,15 +124,12 @@ func (x *exlm) Cost(n int) int {
 	return n + added + (x.x.K-1)*x.expanded(n)
 }
 
-// room bounds the begin and end tokens of a text, and those of them that it lacks.
+// room bounds the tokens that stand for ends, and those that are added.
 func (x *exlm) room() (most, added int) {
-	switch {
-	case !x.x.ExpandSpecials:
+	if !x.x.ExpandSpecials {
 		return 0, 0
-	case x.ends.known:
-		return x.ends.most, x.ends.added
 	}
-	return 2, 2
+	return x.ends.room()
 }
 
 // expanded bounds the tokens with several states of a text of n.
@@ -163,54 +152,20 @@ func (x *exlm) mostMasked(n int) int {
 }
 
 // prepares: the corpus is read once for its begin, end and mask tokens.
-func (x *exlm) prepares() bool { return !x.ends.known }
+func (x *exlm) prepares() bool { return true }
 
 // prepare refuses texts that hold the mask token and finds how much room texts take.
 func (x *exlm) prepare(c Corpus) (notes []string, err error) {
-	ends, framed := Ends{known: true}, 0
-	for doc, err := range c.Documents {
-		if err != nil {
-			return nil, err
-		}
-		n := 0
-		for i, id := range doc.Tokens {
-			switch {
-			case id == x.Vocabulary.Mask && !x.x.MaskInText:
-				return nil, fmt.Errorf("document %d, token %d is the mask token: masks in the text cannot be told from those that are asked for; "+
-					"hint: exlm.allow_mask_in_text: true takes them as they are, or build the data set from text without them", doc.ID, doc.Offset+i)
-			case x.end(id):
-				n++
-			}
-		}
-		before, behind := x.frames(doc.Tokens)
-		added := before + behind
-		if added > 0 {
-			framed++
-		}
-		ends.added, ends.most = max(ends.added, added), max(ends.most, n+added)
+	if err := x.ends.count(c, x.Vocabulary); err != nil {
+		return nil, err
 	}
-	*x.ends = ends
-	if x.x.ExpandSpecials && framed > 0 {
-		notes = append(notes, fmt.Sprintf("exlm: %d texts lack a begin or an end token and get it, as the graph of a text needs both ends", framed))
+	if !x.x.MaskInText && x.ends.mask != nil {
+		return nil, x.ends.mask
+	}
+	if n := x.ends.framed; x.x.ExpandSpecials && n > 0 && !x.Held {
+		notes = append(notes, fmt.Sprintf("exlm: %d texts or pieces of one lack a begin or an end token and get it, as the graph of a text needs both ends", n))
 	}
 	return notes, nil
-}
-
-// end reports whether a token is a begin or end token.
-func (x *exlm) end(id int32) bool { return id == x.Vocabulary.BOS || id == x.Vocabulary.EOS }
-
-// frames returns how many tokens a text lacks before and behind it.
-func (x *exlm) frames(tokens []int32) (before, behind int) {
-	if !x.x.ExpandSpecials || len(tokens) == 0 {
-		return 0, 0
-	}
-	if tokens[0] != x.Vocabulary.BOS {
-		before = 1
-	}
-	if last := tokens[len(tokens)-1]; last != x.Vocabulary.EOS || len(tokens)+before == 1 {
-		behind = 1
-	}
-	return before, behind
 }
 
 // Begin empties the plan and declares its one term.
@@ -251,7 +206,10 @@ func (x *exlm) lay(doc Document, p *Plan, masked func(i int) bool) {
 	add := func(seen, original int32, many bool) {
 		x.seen, x.original, x.many = append(x.seen, seen), append(x.original, original), append(x.many, many)
 	}
-	before, behind := x.frames(doc.Tokens)
+	before, behind := 0, 0
+	if x.x.ExpandSpecials {
+		before, behind = x.Vocabulary.frames(doc.Tokens)
+	}
 	if before > 0 {
 		add(x.Vocabulary.BOS, x.Vocabulary.BOS, true)
 	}
@@ -259,7 +217,7 @@ func (x *exlm) lay(doc Document, p *Plan, masked func(i int) bool) {
 		if masked(i) {
 			add(x.Vocabulary.Mask, id, true)
 		} else {
-			add(id, id, x.x.ExpandSpecials && x.end(id))
+			add(id, id, x.x.ExpandSpecials && x.Vocabulary.end(id))
 		}
 	}
 	if behind > 0 {

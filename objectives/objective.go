@@ -23,8 +23,9 @@ type Settings struct {
 	Ends       *Ends // of exlm: what its documents have in common, shared by the run's objectives; may be nil
 	TNT        TNT
 	NPO        NPO
-	Reference  bool // the run has a frozen reference model
-	Held       bool // for evaluations
+	Reference  bool      // the run has a frozen reference model
+	Expansion  Expansion // of begin and end tokens in classify and tag
+	Held       bool      // for evaluations
 }
 
 // Names lists the objectives that New knows.

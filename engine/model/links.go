@@ -136,3 +136,8 @@ func (a *Activations) backwardLinks(w *Weights, lattices []kernels.Lattice, plac
 	a.b.LinearBackwardInput(l.dplace, l.dgate, p.placeGate.weight.compute(), kernels.Buf{}, n, C, heads, kernels.None, true)
 	a.b.EmbedBackward(p.places.grad(), kernels.Buf{}, kernels.Buf{}, l.dplace, places, kernels.Buf{}, n, C)
 }
+
+// Expansion is what becomes of begin and end tokens in fine-tuning.
+func (c Config) Expansion() objectives.Expansion {
+	return objectives.Expansion{K: c.Links.States, Flat: c.Positions != "rope2d"}
+}
