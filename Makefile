@@ -45,7 +45,7 @@ bench: build ## measure this machine into bench/results
 	@bash bench/cpu.sh
 
 experiments: build ## do the published effects appear? tables into bench/results/experiments (DATA=folder, SIZE=cpu|gpu)
-	@TABLE='$(GO) run ./bench/experiments' bash bench/experiments/all.sh
+	@TOOL='$(GO) run ./bench/experiments' bash bench/experiments/all.sh
 
 bench-compare: build ## measure training beside PyTorch (PALIMPSEST_PYTHON)
 	@bash bench/compare.sh

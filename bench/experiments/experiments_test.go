@@ -25,7 +25,7 @@ func write(t *testing.T, path, content string) {
 	}
 }
 
-const table = `
+const tableFile = `
 title: A against B
 columns:
   - {name: score, file: eval.json, value: sets.1.right, scale: 100, digits: 1, about: percent}
@@ -46,7 +46,7 @@ func results(t *testing.T) Options {
 	dir := t.TempDir()
 	o := Options{Spec: filepath.Join(dir, "table.yaml"), Name: "x", Size: "cpu", Work: filepath.Join(dir, "work"), Data: dir, Out: filepath.Join(dir, "out"),
 		Seeds: []string{"1", "2", "3"}, Files: []string{"table.yaml"}, Arms: []Arm{{"a", ""}, {"b", "--set x=1"}}}
-	write(t, o.Spec, table)
+	write(t, o.Spec, tableFile)
 	write(t, filepath.Join(o.Work, "doctor.json"), `{"cpu": "C", "cores": 2, "memory_bytes": 2147483648, "gpu": {"devices": [{"name": "G"}]}}`)
 	commands := "data.txt\t1.5\tprepare\n"
 	for i, right := range map[string][]float64{"a": {0.5, 0.6, 0.7}, "b": {0.2, 0.3, 0.4}} {
@@ -95,7 +95,7 @@ func TestTable(t *testing.T) {
 	if strings.Contains(page, "| less |") || strings.Contains(page, "elsewhere") || strings.Contains(page, "train b") {
 		t.Errorf("the page shows what it should not:\n%s", page)
 	}
-	if r.Data[0].SHA256 == "" || r.Data[0].Bytes != int64(len(table)) {
+	if r.Data[0].SHA256 == "" || r.Data[0].Bytes != int64(len(tableFile)) {
 		t.Errorf("data %+v", r.Data)
 	}
 }
@@ -174,7 +174,7 @@ func TestScripts(t *testing.T) {
 		}
 		start := func(env ...string) (output string, code int) {
 			cmd := exec.Command(bash, script)
-			cmd.Env = append(os.Environ(), "DATA="+dir+"/data", "WORK="+dir+"/work", "OUT="+dir+"/out", "PALIMPSEST="+stub, "TABLE=echo", "SEEDS=1 2", "ARMS=", "SET=", "SIZE=gpu", "NOTE=", "TOOL="+stub)
+			cmd.Env = append(os.Environ(), "DATA="+dir+"/data", "WORK="+dir+"/work", "OUT="+dir+"/out", "PALIMPSEST="+stub, "SEEDS=1 2", "ARMS=", "SET=", "SIZE=gpu", "NOTE=", "TOOL=echo")
 			cmd.Env = append(cmd.Env, env...)
 			out, err := cmd.CombinedOutput()
 			if err != nil && cmd.ProcessState == nil {

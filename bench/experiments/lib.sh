@@ -12,7 +12,7 @@
 #   OUT          folder of the tables (bench/results/experiments)
 #   NOTE         a remark on the conditions, for the table
 #   PALIMPSEST   the program (./palimpsest)
-#   TABLE        the program that makes the tables (go run ./bench/experiments)
+#   TOOL         the program that makes the tables (go run ./bench/experiments)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -20,7 +20,7 @@ NAME=$(basename "$(dirname "$0")")
 HERE=bench/experiments/$NAME
 DATA=${DATA:-data} SIZE=${SIZE:-cpu} SEEDS=${SEEDS:-1 2 3} ARMS=${ARMS:-} SET=${SET:-}
 WORK=${WORK:-runs/experiments/$NAME-$SIZE} OUT=${OUT:-bench/results/experiments} NOTE=${NOTE:-}
-PALIMPSEST=${PALIMPSEST:-./palimpsest} TABLE=${TABLE:-go run ./bench/experiments}
+PALIMPSEST=${PALIMPSEST:-./palimpsest} TOOL=${TOOL:-go run ./bench/experiments}
 CONFIG=$WORK/run.yaml
 
 fail() { # CODE MESSAGE
@@ -105,6 +105,6 @@ table() {
 	local name settings=()
 	for name in "${NAMES[@]}"; do settings+=(--arm "$name=${SETTINGS[$name]# }"); done
 	palimpsest doctor --json >"$WORK/doctor.json"
-	$TABLE --spec "$HERE/table.yaml" --name "$NAME" --size "$SIZE" --work "$WORK" --seeds "$SEEDS" --data "$DATA" --files "${NEEDED[*]}" \
+	$TOOL table --spec "$HERE/table.yaml" --name "$NAME" --size "$SIZE" --work "$WORK" --seeds "$SEEDS" --data "$DATA" --files "${NEEDED[*]}" \
 		--note "$NOTE" --out "$OUT" "${settings[@]}"
 }

@@ -1,5 +1,8 @@
-// Command experiments writes the table of an experiment: means and deviations over seeds, and whether what was claimed is
-// seen, from the results that NAME/run.sh left in its working folder. The scripts of this folder call it.
+// Command experiments is what the scripts NAME/run.sh need beside palimpsest:
+//
+//	table    means and deviations over seeds, and whether what was claimed is seen, from a working folder's results
+//	xsum     the XSum hallucination annotations as records with spans, split by article
+//	agree    how far two planes 'class' of the same documents agree
 package main
 
 import (
@@ -26,16 +29,21 @@ type Arm struct {
 }
 
 func main() {
-	if err := run(os.Args[1:]); err != nil {
+	verbs := map[string]func(args []string) error{"table": table, "xsum": xsum, "agree": agree}
+	if len(os.Args) < 2 || verbs[os.Args[1]] == nil {
+		fmt.Fprintln(os.Stderr, "experiments: say table, xsum or agree; hint: bench/experiments/NAME/run.sh do")
+		os.Exit(int(fault.Usage))
+	}
+	if err := verbs[os.Args[1]](os.Args[2:]); err != nil {
 		fmt.Fprintln(os.Stderr, "experiments:", err)
 		os.Exit(int(fault.Of(err)))
 	}
 }
 
-func run(args []string) error {
+func table(args []string) error {
 	var o Options
 	var seeds, files string
-	flags := flag.NewFlagSet("experiments", flag.ContinueOnError)
+	flags := flag.NewFlagSet("experiments table", flag.ContinueOnError)
 	flags.StringVar(&o.Spec, "spec", "", "table `FILE`: columns and claims")
 	flags.StringVar(&o.Name, "name", "", "`NAME` of the experiment")
 	flags.StringVar(&o.Size, "size", "", "cpu or gpu")
