@@ -12,14 +12,15 @@ import (
 // update is everything one step of the optimiser reads: its micro-batches, planned together so that their denominators
 // cover all of them, and where the data goes on after it.
 type update struct {
-	step   int64
-	phase  int
-	plans  []*objectives.Plan
-	after  shard.Cursor
-	epoch  uint32 // of the first document
-	tokens int64
-	rows   int64
-	err    error
+	step    int64
+	phase   int
+	plans   []*objectives.Plan
+	after   shard.Cursor
+	epoch   uint32 // of the first document
+	tokens  int64
+	rows    int64
+	classes *classSums // of rows whose classes are told apart, where a line of the log is due
+	err     error
 }
 
 // feed plans updates in the background, a few ahead, so that a step never waits for data.
@@ -45,6 +46,7 @@ type feedConfig struct {
 	total      int64 // steps of the run, for schedules of masking
 	vocab      int
 	context    int
+	filler     *objectives.Filler // nil: plans stay as they are
 }
 
 // newFeed starts at a cursor with step c.first. The cost of a document in a step is that of the step's objective.
@@ -129,6 +131,11 @@ func (u *update) fill(packer *shard.Packer, c feedConfig) {
 		return
 	}
 	objectives.SetDenominators(u.plans)
+	if c.filler != nil {
+		for _, p := range u.plans {
+			c.filler.Fill(p)
+		}
+	}
 	u.after = packer.Cursor()
 }
 

@@ -114,7 +114,7 @@ func (u *update) asks(term int) bool {
 // rowsOf counts the rows of a term.
 func (u *update) rowsOf(term int) (n int64) {
 	for _, p := range u.plans {
-		n += int64(len(p.Terms[term].Rows))
+		n += int64(len(p.Terms[term].Rows) - p.Terms[term].Filled)
 	}
 	return n
 }

@@ -13,6 +13,7 @@ import (
 	"palimpsest/engine/shard"
 	"palimpsest/engine/vfs"
 	"palimpsest/kernels"
+	"palimpsest/objectives"
 )
 
 // newTrainer opens the data and the device, takes the run folder, and brings the state to where the run goes on.
@@ -69,6 +70,9 @@ func newTrainer(o Options) (t *Trainer, err error) {
 	}
 	if t.record, err = newRecord(t); err != nil {
 		return t, err
+	}
+	if _, ok := t.b.(kernels.Device); ok { // also without graphs, so that these change no bit
+		t.job.filler = objectives.NewFiller(c.Data.TokensPerStep, c.Data.Length)
 	}
 	t.feed, err = t.job.feed(t.state.Step, t.state.Cursor)
 	return t, err

@@ -78,6 +78,7 @@ type Term struct {
 	Offsets []int32   // rows of segment s are Rows[Offsets[s]:Offsets[s+1]]
 	Targets []int32   // [len(Rows)]
 	Weights []float32 // [len(Rows)]; nil: all 1
+	Filled  int       // rows at the end that a Filler added
 	Counted float64   // what the denominator counts; 0: the sum of the sizes of Weights
 	Sum     bool      // the loss is a sum: Den is 1
 	Pulls   Pulls     // of terms of kind ReferenceKL
@@ -115,6 +116,7 @@ type Plan struct {
 	Batch          int64   // number of the micro-batch in the whole run, for what takes turns; kept by Reset
 	Batches        int     // micro-batches of an update, 0 outside of training; kept by Reset
 	Documents      []int64
+	Filled         int // tokens at the end that a Filler added
 }
 
 // Reset empties a plan and keeps its memory.
@@ -122,7 +124,7 @@ func (p *Plan) Reset() {
 	p.Tokens, p.OriginalTokens, p.Pos = p.Tokens[:0], p.OriginalTokens[:0], p.Pos[:0]
 	p.Segments, p.Documents = p.Segments[:0], p.Documents[:0]
 	p.Terms = p.Terms[:0]
-	p.NeedsReference = false
+	p.NeedsReference, p.Filled = false, 0
 }
 
 // Rows returns the number of loss rows of all terms.

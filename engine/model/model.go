@@ -1,6 +1,7 @@
 package model
 
 import (
+	"errors"
 	"fmt"
 
 	"palimpsest/kernels"
@@ -150,13 +151,14 @@ func (a *Activations) Results(names []string) (gradSquares float64, terms []Term
 func (a *Activations) ResultsLater(names []string) (wait func() (gradSquares float64, terms []TermResult, err error)) {
 	values := make([]float64, scalarCount)
 	arrived := a.b.DownloadLater(values, a.scalars)
+	failed := a.referenceFailure()
 	aligned := make([]bool, len(names))
 	for i := range names {
 		aligned[i] = a.plan.Terms[i].Kind == objectives.Alignment
 	}
 	return func() (float64, []TermResult, error) {
-		if err := arrived(); err != nil {
-			return 0, nil, err
+		if err := arrived(); err != nil || failed != nil {
+			return 0, nil, errors.Join(failed, err)
 		}
 		var terms []TermResult
 		for i, name := range names {
@@ -216,8 +218,12 @@ func FLOPs(c Config, p *objectives.Plan) float64 {
 	}
 	perToken := float64(c.Layers) * 2 * (C*float64(c.qkvWidth()) + C*C + (up+1)*C*float64(c.FF))
 	pairs := 0.0 // over all layers
+	tokens := len(p.Tokens) - p.Filled
 	for layer := range c.Layers {
 		for _, s := range p.Segments {
+			if int(s.Start) >= tokens {
+				break
+			}
 			n := float64(s.End - s.Start)
 			seen := n
 			if half := float64(c.Attention.Window / 2); c.local(layer) {
@@ -250,7 +256,7 @@ func FLOPs(c Config, p *objectives.Plan) float64 {
 		if p.Terms[i].Kind == objectives.Alignment {
 			perRow += c.linksFLOPs(&p.Terms[i])
 		}
-		heads += through * perRow * float64(len(p.Terms[i].Rows))
+		heads += through * perRow * float64(len(p.Terms[i].Rows)-p.Terms[i].Filled)
 	}
-	return (passes*perToken+3*c.adapterFLOPs())*float64(len(p.Tokens)) + 3*4*D*float64(c.Heads)*pairs + heads
+	return (passes*perToken+3*c.adapterFLOPs())*float64(tokens) + 3*4*D*float64(c.Heads)*pairs + heads
 }

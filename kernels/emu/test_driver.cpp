@@ -69,6 +69,68 @@ struct Session { // a context with the kernels loaded and a stream
 	}
 };
 
+// Captured is y += a*x, a fill and a copy, captured, with their nodes.
+struct Captured {
+	CUgraph graph = nullptr;
+	CUgraphExec executable = nullptr;
+	CUgraphNode add = nullptr, fill = nullptr, copy = nullptr;
+	CUdeviceptr x, y, z;
+
+	explicit Captured(Session &s) : x(s.memory(256)), y(s.memory(256)), z(s.memory(256))
+	{
+		auto last = [&s](CUgraphNode *node) {
+			CUstreamCaptureStatus status;
+			const CUgraphNode *behind;
+			size_t n = 0;
+			Session::must(cuStreamGetCaptureInfo(s.stream, &status, nullptr, nullptr, &behind, &n));
+			check(status == CU_STREAM_CAPTURE_STATUS_ACTIVE && n == 1, "status %d, %zu nodes", (int)status, n);
+			*node = behind[0];
+		};
+		s.must(cuStreamBeginCapture(s.stream, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL));
+		s.must(s.add(y, x, 1, 64, s.stream));
+		last(&add);
+		s.must(cuMemsetD8Async(z, 1, 256, s.stream));
+		last(&fill);
+		s.must(cuMemcpyDtoDAsync(z, y, 8, s.stream));
+		last(&copy);
+		s.must(cuStreamEndCapture(s.stream, &graph));
+		s.must(cuGraphInstantiateWithFlags(&executable, graph, 0));
+	}
+	CUresult change_add(CUfunction f, CUdeviceptr to, float a, int n, unsigned shared = 0)
+	{
+		struct { CUdeviceptr y, x; float a; int n; } buffer = {to, x, a, n};
+		size_t bytes = sizeof buffer;
+		void *extra[] = {CU_LAUNCH_PARAM_BUFFER_POINTER, &buffer, CU_LAUNCH_PARAM_BUFFER_SIZE, &bytes, CU_LAUNCH_PARAM_END};
+		CUDA_KERNEL_NODE_PARAMS p = {};
+		p.func = f;
+		p.gridDimX = p.gridDimY = p.gridDimZ = p.blockDimY = p.blockDimZ = 1;
+		p.blockDimX = 64;
+		p.sharedMemBytes = shared;
+		p.extra = extra;
+		return cuGraphExecKernelNodeSetParams(executable, add, &p);
+	}
+	CUresult change_fill(Session &s, CUgraphNode node, CUdeviceptr to, unsigned value, size_t n)
+	{
+		CUDA_MEMSET_NODE_PARAMS p = {};
+		p.dst = to;
+		p.value = value;
+		p.elementSize = 1;
+		p.width = n;
+		p.height = 1;
+		return cuGraphExecMemsetNodeSetParams(executable, node, &p, s.context);
+	}
+	CUresult change_copy(Session &s, CUdeviceptr to, CUdeviceptr from, size_t n)
+	{
+		CUDA_MEMCPY3D p = {};
+		p.srcMemoryType = p.dstMemoryType = CU_MEMORYTYPE_DEVICE;
+		p.srcDevice = from;
+		p.dstDevice = to;
+		p.WidthInBytes = n;
+		p.Height = p.Depth = 1;
+		return cuGraphExecMemcpyNodeSetParams(executable, copy, &p, s.context);
+	}
+};
+
 CUresult sync(Session &s, CUresult r) { return r ? r : cuStreamSynchronize(s.stream); }
 
 void test_work()
@@ -120,6 +182,46 @@ void test_work()
 	s.must(cuFuncGetParamInfo(s.axpy, 3, &offset, &size));
 	check(offset == 20 && size == 4 && cuFuncGetParamInfo(s.axpy, 4, &offset, &size) == CUDA_ERROR_INVALID_VALUE,
 		"argument 3 at %zu, %zu bytes", offset, size);
+}
+
+// test_changes: nodes get other arguments while launches are queued, which keep theirs.
+void test_changes()
+{
+	Session s;
+	Captured g(s);
+	s.must(cuMemsetD32Async(g.y, 0, 64, s.stream));
+	float ones[64], y[64];
+	std::fill(ones, ones + 64, 1.0f);
+	s.must(cuMemcpyHtoDAsync(g.x, ones, sizeof ones, s.stream));
+	size_t before, during, after, total;
+	s.must(cuMemGetInfo(&before, &total));
+	for (int i = 1; i <= 10; i++) {
+		s.must(g.change_add(s.axpy, g.y, (float)i, i));
+		s.must(g.change_fill(s, g.fill, g.z + 16, (unsigned)i, (size_t)(10 + i)));
+		s.must(g.change_copy(s, g.z + 64 + 4 * (size_t)i, g.y, 4));
+		s.must(cuGraphLaunch(g.executable, s.stream));
+	}
+	s.must(cuMemcpyDtoHAsync(y, g.y, sizeof y, s.stream));
+	s.must(cuStreamSynchronize(s.stream));
+	for (int i = 0; i < 64; i++) {
+		float want = 0;
+		for (int k = i + 1; k <= 10; k++)
+			want += (float)k;
+		check(y[i] == want, "y[%d] = %g, want %g", i, (double)y[i], (double)want);
+	}
+	float z[64];
+	s.must(cuMemcpyDtoH(z, g.z, sizeof z));
+	const unsigned char *bytes = (const unsigned char *)z;
+	check(bytes[16] == 10 && bytes[35] == 10 && bytes[36] == 0xff && z[16 + 1] == 1 && z[16 + 10] == 55, "fills and copies");
+	s.must(cuGraphExecDestroy(g.executable));
+	s.must(cuMemGetInfo(&after, &total));
+	s.must(cuGraphInstantiateWithFlags(&g.executable, g.graph, 0));
+	s.must(cuMemGetInfo(&during, &total));
+	check(after > before && during == before, "an executable takes %zu bytes, then %zu", after - before, after - during);
+	CUgraphNode nodes[4];
+	size_t n = 4;
+	s.must(cuGraphGetNodes(g.graph, nodes, &n));
+	check(n == 3 && nodes[0] == g.add && nodes[2] == g.copy && !nodes[3], "%zu nodes", n);
 }
 
 // test_order: work of two streams with and without an event between them. Without, some order must give wrong values.
@@ -242,6 +344,68 @@ const HostFault host_faults[] = {
 			s.must(cuMemFree(p));
 			return sync(s, cuGraphLaunch(x, s.stream));
 		}},
+	{"a node of another graph", 1,
+		[](Session &s) {
+			Captured a(s), b(s);
+			a.add = b.add;
+			return a.change_add(s.axpy, a.y, 1, 16);
+		}},
+	{"a node whose graph was destroyed", 400,
+		[](Session &s) {
+			Captured g(s);
+			s.must(cuGraphDestroy(g.graph));
+			return g.change_add(s.axpy, g.y, 1, 16);
+		}},
+	{"a destroyed executable", 400,
+		[](Session &s) {
+			Captured g(s);
+			s.must(cuGraphExecDestroy(g.executable));
+			return g.change_add(s.axpy, g.y, 1, 16);
+		}},
+	{"a stream as a node", 400,
+		[](Session &s) {
+			Captured g(s);
+			g.add = (CUgraphNode)s.stream;
+			return g.change_add(s.axpy, g.y, 1, 16);
+		}},
+	{"another function for a node", 1,
+		[](Session &s) {
+			Captured g(s);
+			return g.change_add(s.fault, g.y, 1, 16);
+		}},
+	{"a node with too much shared memory", 1,
+		[](Session &s) {
+			Captured g(s);
+			return g.change_add(s.axpy, g.y, 1, 16, 50 << 10);
+		}},
+	{"a kernel's node as a fill", 1,
+		[](Session &s) {
+			Captured g(s);
+			return g.change_fill(s, g.add, g.z, 1, 16);
+		}},
+	{"a node that fills nothing", 1,
+		[](Session &s) {
+			Captured g(s);
+			return g.change_fill(s, g.fill, g.z, 1, 0);
+		}},
+	{"a node that fills freed memory", 1,
+		[](Session &s) {
+			Captured g(s);
+			CUdeviceptr p = s.memory(64);
+			s.must(cuMemFree(p));
+			return g.change_fill(s, g.fill, p, 1, 16);
+		}},
+	{"a node that copies past the end", 1,
+		[](Session &s) {
+			Captured g(s);
+			return g.change_copy(s, g.z, g.y, 257);
+		}},
+	{"a node with a host pointer", 700,
+		[](Session &s) {
+			Captured g(s);
+			s.must(g.change_add(s.axpy, (CUdeviceptr)host, 1, 16));
+			return sync(s, cuGraphLaunch(g.executable, s.stream));
+		}},
 	{"an allocation during capture", 900,
 		[](Session &s) {
 			CUdeviceptr p;
@@ -337,6 +501,7 @@ void test_host_faults()
 void test_driver()
 {
 	test_work();
+	test_changes();
 	test_order();
 	test_host_faults();
 }
