@@ -15,7 +15,8 @@ const exampleCount, exampleTokens, exampleAnswers = 4, 96, 5
 // logExamples writes what the model answers for masked places of the first held-out documents, at the end of a run.
 func (t *Trainer) logExamples(phase int) error {
 	j := t.job
-	if name := j.phases[phase].objective; name != "mlm" && name != "mslm" || j.vocabulary.Mask < 0 {
+	name := j.phases[phase].objective
+	if name != "mlm" && name != "mslm" && name != "exlm" || j.vocabulary.Mask < 0 {
 		return nil
 	}
 	next, closing, err := j.heldOut(phase, 1)
@@ -35,6 +36,9 @@ func (t *Trainer) logExamples(phase int) error {
 		if len(masks) > 0 && len(chosen) < exampleCount {
 			chosen, rows = append(chosen, s), append(rows, masks...)
 		}
+	}
+	if name == "exlm" {
+		return t.logExpanded(p)
 	}
 	if err := t.acts.Load(p, model.Step{}); err != nil {
 		return err

@@ -5,8 +5,10 @@ import (
 	"slices"
 	"sort"
 
+	"palimpsest/engine/eval"
 	"palimpsest/engine/fault"
 	"palimpsest/engine/model"
+	"palimpsest/engine/report"
 	"palimpsest/kernels"
 	"palimpsest/objectives"
 )
@@ -218,4 +220,95 @@ func (t *Trainer) firstLost(u *update) (text string, err error) {
 		}
 	}
 	return "", nil
+}
+
+// latticeAsks says of every state which token it may emit, and its number among that token's states.
+func (j *job) latticeAsks(p *objectives.Plan, t *objectives.Term, asks map[int32][]PreviewAsk) {
+	for i, l := range t.Lattices {
+		for r := l.Start; r < l.End; {
+			end := r + 1
+			for end < l.End && t.Sources[end] == t.Sources[r] {
+				end++
+			}
+			for u := r; u < end; u++ {
+				row := t.Rows[u]
+				target := fmt.Sprintf("%s %d/%d", j.show(p.OriginalTokens[row]), u-r+1, end-r)
+				asks[row] = append(asks[row], PreviewAsk{target, float64(t.Weights[i]), t.Name})
+			}
+			r = end
+		}
+	}
+}
+
+// graphOf describes the lattices of a segment; "" where there are none.
+func graphOf(p *objectives.Plan, segment int) string {
+	for i := range p.Terms {
+		t := &p.Terms[i]
+		if t.Kind != objectives.Alignment {
+			continue
+		}
+		from, to, lattices, targets := t.Offsets[segment], t.Offsets[segment+1], 0, int32(0)
+		links := int64(0)
+		for _, l := range t.Lattices {
+			if l.Start < from || l.End > to {
+				continue
+			}
+			lattices, targets = lattices+1, targets+l.Last-l.First
+			for u := l.Start; u < l.End; u++ {
+				for v := u + 1; v < l.End; v++ {
+					if !t.Sparse || t.Sources[v] > t.Sources[u] {
+						links++
+					}
+				}
+			}
+		}
+		switch {
+		case lattices == 0:
+			return "nothing is masked: the text bears no loss"
+		case t.Mode == kernels.CTC:
+			return fmt.Sprintf("%d states; the states of each of %d tokens emit it alone", to-from, targets)
+		default:
+			return fmt.Sprintf("a graph of %d states and %d links: every path from the first to the last state that emits the %d targets in order counts", to-from, links, targets)
+		}
+	}
+	return ""
+}
+
+// logExpanded is logExamples of expanded texts, of which every token is shown once.
+func (t *Trainer) logExpanded(p *objectives.Plan) error {
+	j, term := t.job, &p.Terms[0]
+	answers, err := eval.FillLattices(t.acts, t.judged(), p, j.vocabulary.Mask, exampleAnswers)
+	if err != nil {
+		return err
+	}
+	first := map[int32]bool{} // by row of a state: it is the first of its token
+	for r, row := range term.Rows {
+		first[row] = r == 0 || term.Sources[r] != term.Sources[r-1] || row != term.Rows[r-1]+1
+	}
+	written := 0
+	for i, s := range p.Segments {
+		if len(answers[i]) == 0 || written == exampleCount {
+			continue
+		}
+		e, tokens := report.Example{Step: t.state.Step, Mask: j.tokenizer.Token(j.vocabulary.Mask)}, []int32{}
+		for row := s.Start; row < s.End && len(tokens) < exampleTokens; row++ {
+			id := p.Tokens[row]
+			begins, state := first[row]
+			switch {
+			case state && !begins:
+			case state && id == j.vocabulary.Mask:
+				hole := report.Hole{Expected: j.show(p.OriginalTokens[row])}
+				for _, a := range answers[i][len(e.Masks)] {
+					hole.Answers = append(hole.Answers, report.Answer{Token: j.show(a.ID), P: a.Probability})
+				}
+				e.Masks, tokens = append(e.Masks, hole), append(tokens, id)
+			case !j.vocabulary.Special(id):
+				tokens = append(tokens, id)
+			}
+		}
+		e.Text = string(j.tokenizer.Decode(tokens))
+		t.record.log.Write(e)
+		written++
+	}
+	return nil
 }

@@ -90,7 +90,8 @@ type PreviewTerm struct {
 // PreviewSegment is a decoded segment, token by token.
 type PreviewSegment struct {
 	Document int64          `json:"document"`
-	Mask     string         `json:"mask"` // "causal" or "bidirectional"
+	Graph    string         `json:"graph,omitempty"` // of expanded states
+	Mask     string         `json:"mask"`            // "causal" or "bidirectional"
 	Tokens   []PreviewToken `json:"tokens"`
 }
 
@@ -211,6 +212,10 @@ func (j *job) previewBatch(p *objectives.Plan) PreviewBatch {
 	for i := range p.Terms {
 		t := &p.Terms[i]
 		batch.Terms = append(batch.Terms, PreviewTerm{t.Name, len(t.Rows), t.Den})
+		if t.Kind == objectives.Alignment {
+			j.latticeAsks(p, t, asks)
+			continue
+		}
 		for r, row := range t.Rows {
 			weight := 1.0
 			if len(t.Weights) > 0 {
@@ -220,7 +225,7 @@ func (j *job) previewBatch(p *objectives.Plan) PreviewBatch {
 		}
 	}
 	for i, s := range p.Segments[:min(previewSegments, len(p.Segments))] {
-		segment := PreviewSegment{Document: p.Documents[i], Mask: "bidirectional"}
+		segment := PreviewSegment{Document: p.Documents[i], Mask: "bidirectional", Graph: graphOf(p, i)}
 		if s.Mask == kernels.Causal {
 			segment.Mask = "causal"
 		}

@@ -78,6 +78,9 @@ func (p palette) writeExamples(w io.Writer, segments []engine.PreviewSegment) {
 	const width = 18
 	for _, s := range segments {
 		fmt.Fprintf(w, "\n%s\n", p.in(p.heading, fmt.Sprintf("document %d, %s attention, its first %d tokens", s.Document, s.Mask, len(s.Tokens)), 0))
+		if s.Graph != "" {
+			fmt.Fprintf(w, "  %s\n", s.Graph)
+		}
 		fmt.Fprintf(w, "  %-*s %-*s %-*s %s\n", width, "sees", width, "stood there", width, "is asked for", "weight")
 		for _, t := range s.Tokens {
 			sees, target, weight, weightStyle := "", t.Target, "", ""

@@ -30,15 +30,17 @@ const (
 type expanded struct {
 	from, to int
 	target   int32
-	masked   bool
+	seen     int32
 }
+
+func (e expanded) masked() bool { return e.seen != e.target }
 
 // expandedOf lists the tokens of a lattice.
 func expandedOf(p *objectives.Plan, t *objectives.Term, l kernels.Lattice) (list []expanded) {
 	for r := int(l.Start); r < int(l.End); r++ {
 		if r == int(l.Start) || t.Sources[r] != t.Sources[r-1] {
 			row := t.Rows[r]
-			list = append(list, expanded{from: r - int(l.Start), target: p.OriginalTokens[row], masked: p.Tokens[row] != p.OriginalTokens[row]})
+			list = append(list, expanded{from: r - int(l.Start), target: p.OriginalTokens[row], seen: p.Tokens[row]})
 		}
 		list[len(list)-1].to = r - int(l.Start) + 1
 	}
@@ -195,7 +197,7 @@ func score(p *objectives.Plan, t *objectives.Term, l model.Lattice, baseline *Un
 	r, groups := newReader(l, t), expandedOf(p, t, t.Lattices[l.Index])
 	visits, path := r.visits(), r.path(groups)
 	for i, g := range groups {
-		if !g.masked {
+		if !g.masked() {
 			continue
 		}
 		said := r.token(g, visits)
@@ -257,8 +259,7 @@ func each(n int, f func(i int)) {
 	group.Wait()
 }
 
-// FillLattices returns the top answers for every mask token of the segments of a plan that objectives.PlanMasked made, by segment and
-// mask: those of the states on the most likely path that visits one state of every token, or without links what a token's
+// FillLattices returns the top answers for every expanded mask token of the segments of a plan, by segment and mask: those of the states on the most likely path that visits one state of every token, or without links what a token's
 // states emit together.
 func FillLattices(a *model.Activations, w *model.Weights, p *objectives.Plan, mask int32, top int) ([][][]Answer, error) {
 	if len(p.Terms) != 1 || p.Terms[0].Kind != objectives.Alignment {
@@ -279,7 +280,7 @@ func FillLattices(a *model.Activations, w *model.Weights, p *objectives.Plan, ma
 			r, groups := newReader(l, t), expandedOf(p, t, bounds)
 			visits, path := r.visits(), r.path(groups)
 			for i, g := range groups {
-				if t.Targets[int(bounds.First)+i] != mask {
+				if g.seen != mask {
 					continue
 				}
 				said := r.token(g, visits)
