@@ -3,6 +3,9 @@ package main
 import (
 	"fmt"
 	"io"
+	"maps"
+	"math"
+	"slices"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -65,5 +68,16 @@ func evalLoss(c *cli.Context) error {
 		fmt.Fprintf(w, "%-12s %10.4f %10.4f\n", "loss (nats)", loss.NLL, loss.BaselineLoss)
 		fmt.Fprintf(w, "%-12s %10.2f\n", "perplexity", loss.Perplexity)
 		fmt.Fprintf(w, "%-12s %9.2f%% %9.2f%%\n", "accuracy", 100*loss.Accuracy, 100*loss.BaselineAccuracy)
+		showMeasures(w, loss)
 	})
+}
+
+// showMeasures writes further figures of an evaluation, and the loss of the objective where that is another than the rows'.
+func showMeasures(w io.Writer, l eval.Loss) {
+	if math.Abs(l.Loss-l.NLL) > 1e-9*math.Abs(l.NLL) {
+		fmt.Fprintf(w, "%-12s %10.4f\n", "objective", l.Loss)
+	}
+	for _, name := range slices.Sorted(maps.Keys(l.Measures)) {
+		fmt.Fprintf(w, "%-20s %.4f\n", name, l.Measures[name])
+	}
 }

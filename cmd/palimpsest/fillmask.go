@@ -11,7 +11,6 @@ import (
 	"palimpsest/engine"
 	"palimpsest/engine/eval"
 	"palimpsest/engine/fault"
-	"palimpsest/engine/model"
 	"palimpsest/engine/text"
 	"palimpsest/kernels/philox"
 )
@@ -24,7 +23,7 @@ func fillMaskCommand() *cli.Command {
 		Description: example("palimpsest fill-mask --model runs/first 'if err != <mask> {'",
 			"palimpsest fill-mask --model runs/first --mask-random 0.15 --input lines.txt",
 			"palimpsest fill-mask --model runs/first --held-out 5") +
-			"\n\nA mask is written <mask> or [MASK]; it stands for one token, and a space before it belongs to the answer.",
+			"\n\nA mask is written <mask> or [MASK]; it stands for one token, and a space before it belongs to the answer. Models that exlm trained answer with the most likely path through the text's graph.",
 		Flags: append(modelFlags(),
 			&cli.IntFlag{Name: "top", Value: 5, Usage: "`NUMBER` of answers for each mask"},
 			inputFlag(),
@@ -72,7 +71,7 @@ func fillMask(c *cli.Context) error {
 		return err
 	}
 	defer m.Close()
-	if trained := trainedFor(m.Config); !slices.Contains(trained, "mlm") && !slices.Contains(trained, "mslm") {
+	if !slices.ContainsFunc(trainedFor(m.Config), func(name string) bool { return slices.Contains([]string{"mlm", "mslm", "exlm"}, name) }) {
 		return fault.Usage.Errorf("%s was trained for %s, which fills no masks; hint: palimpsest generate", m.Dir, strings.Join(trainedFor(m.Config), ", "))
 	}
 	if m.Tokenizer.Mask < 0 {
@@ -87,21 +86,15 @@ func fillMask(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	answers, err := answer(m, clozes, c.Int("top"))
-	if err != nil {
-		return err
-	}
-	return showAnswers(c, clozeViews(m.Tokenizer, clozes, answers))
-}
-
-func answer(m *engine.Model, clozes []cloze, top int) ([][][]eval.Answer, error) {
 	sequences := make([][]int32, len(clozes))
 	for i := range clozes {
 		sequences[i] = clozes[i].ids
 	}
-	context := m.Config.Model.Context
-	capacity := model.Capacity{Tokens: max(context, 1024), Rows: max(context, 1024)}
-	return eval.FillMask(model.NewActivations(m.Backend, m.Config.Model, capacity, false), m.Weights, capacity, sequences, m.Tokenizer.Mask, top)
+	answers, err := m.FillMask(sequences, c.Int("top"))
+	if err != nil {
+		return err
+	}
+	return showAnswers(c, clozeViews(m.Tokenizer, clozes, answers))
 }
 
 // readClozes makes clozes of the texts that the user gave.

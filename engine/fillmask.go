@@ -1,0 +1,73 @@
+package engine
+
+import (
+	"slices"
+
+	"palimpsest/engine/eval"
+	"palimpsest/engine/fault"
+	"palimpsest/engine/model"
+	"palimpsest/objectives"
+)
+
+// FillMask returns the top answers for every mask token of texts, most probable first: answers[i][m] belongs to the m-th mask of
+// texts[i]. Models that exlm trained answer with the states on the best path through a text's graph.
+func (m *Model) FillMask(texts [][]int32, top int) (answers [][][]eval.Answer, err error) {
+	if !slices.Contains(m.Config.Trained(), "exlm") {
+		context := m.Config.Model.Context
+		capacity := model.Capacity{Tokens: max(context, 1024), Rows: max(context, 1024)}
+		return eval.FillMask(model.NewActivations(m.Backend, m.Config.Model, capacity, false), m.Weights, capacity, texts, m.Tokenizer.Mask, top)
+	}
+	plans, err := m.expandedPlans(texts)
+	if err != nil {
+		return nil, err
+	}
+	var capacity model.Capacity
+	for _, p := range plans {
+		capacity.Tokens = max(capacity.Tokens, len(p.Tokens))
+		for _, l := range p.Terms[0].Lattices {
+			capacity.States = max(capacity.States, int(l.End-l.Start))
+		}
+	}
+	capacity.Rows = capacity.Tokens
+	a := model.NewActivations(m.Backend, m.Weights.Config, capacity, false)
+	for _, p := range plans {
+		list, err := eval.FillLattices(a, m.Weights, p, m.Tokenizer.Mask, top)
+		if err != nil {
+			return nil, err
+		}
+		answers = append(answers, list...)
+	}
+	return answers, nil
+}
+
+// expandedStep is about how many rows of expanded texts are run together.
+const expandedStep = 4096
+
+// expandedPlans lays texts with masks out as exlm does, one behind the other.
+func (m *Model) expandedPlans(texts [][]int32) (plans []*objectives.Plan, err error) {
+	o, err := objectives.New("exlm", objectives.Settings{Vocabulary: vocabularyOf(m.Tokenizer), EXLM: m.Config.EXLM, Mask: m.Config.Mask, Held: true})
+	if err != nil {
+		return nil, fault.Usage.Wrap(err)
+	}
+	c := m.Weights.Config
+	for i, ids := range texts {
+		if len(plans) == 0 || len(plans[len(plans)-1].Tokens) > expandedStep {
+			p := new(objectives.Plan)
+			o.Begin(p)
+			plans = append(plans, p)
+		}
+		p := plans[len(plans)-1]
+		before := len(p.Tokens)
+		objectives.PlanMasked(o, ids, p)
+		if n := len(p.Tokens) - before; c.Links.Positions > 0 && n > c.Links.Positions {
+			return nil, fault.Data.Errorf("text %d: %d tokens are %d places when its masks are expanded, and the model takes %d; hint: shorter lines, or fewer masks", i+1, len(ids), n, c.Links.Positions)
+		}
+	}
+	for _, p := range plans {
+		objectives.SetDenominators([]*objectives.Plan{p})
+		if err := p.Check(int(c.Vocab), c.Context); err != nil {
+			return nil, fault.Data.Wrap(err)
+		}
+	}
+	return plans, nil
+}
