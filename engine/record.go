@@ -97,6 +97,9 @@ func newRecord(t *Trainer) (*record, error) {
 		t.options.Observe.Begin(header, t.state.Step)
 	}
 	r.began = time.Now()
+	if o := t.job.classes; o != nil && t.state.Step == 0 {
+		r.log.Write(o.line())
+	}
 	return r, nil
 }
 
@@ -125,8 +128,10 @@ func (t *Trainer) note(text string) {
 }
 
 // lineDue and normsDue report whether the log has a line, and one with norms, at the present step; logDue, whether any.
-func (t *Trainer) lineDue() bool {
-	return t.state.Step%t.job.config.Log.Every == 0 || t.state.Step == t.job.total
+func (t *Trainer) lineDue() bool { return t.lineDueAt(t.state.Step) }
+
+func (t *Trainer) lineDueAt(step int64) bool {
+	return step%t.job.config.Log.Every == 0 || step == t.job.total
 }
 
 func (t *Trainer) normsDue() bool {

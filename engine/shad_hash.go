@@ -11,6 +11,8 @@ import (
 
 	"palimpsest/engine/checkpoint"
 	"palimpsest/engine/fault"
+	"palimpsest/engine/report"
+	"palimpsest/engine/shad"
 	"palimpsest/engine/shard"
 	"palimpsest/objectives"
 )
@@ -141,6 +143,15 @@ func (j *job) checkClasses() error {
 		}
 	}
 	return nil
+}
+
+// line is the log's line on the classes.
+func (o *classOrigin) line() report.Classes {
+	c := report.Classes{Boilerplate: o.Counts[0], Reasoning: o.Counts[1]}
+	for k, n := range o.Histogram {
+		c.Bins = append(c.Bins, report.ClassBin{Name: shad.BinName(k), Count: n, Reasoning: shad.BinLow(k) >= o.Threshold})
+	}
+	return c
 }
 
 // checkClassModel refuses to begin with other weights than those that the classes are about.

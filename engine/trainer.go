@@ -132,6 +132,7 @@ func (t *Trainer) forwardBackward(u *update) {
 			t.acts.Loss(t.weights, true)
 			t.acts.Backward(t.weights)
 		})
+		t.watchClasses(u, p)
 		if i == 0 && len(u.plans) > 1 {
 			t.b.SumSquares(t.noise, 0, t.weights.Grad, t.weights.Grad.Len(), false)
 		}
@@ -184,6 +185,12 @@ func (t *Trainer) settle() error {
 	}
 	r := stepResult{rate: p.rate}
 	r.collect(p.u, squares, terms)
+	if c := p.u.classes; c != nil {
+		if r.measures == nil {
+			r.measures = map[string]float64{}
+		}
+		c.into(r.measures)
+	}
 	if r.finite() {
 		t.state.Streak = 0
 		if err := t.measureNoise(p.u, squares, p.noise); err != nil {

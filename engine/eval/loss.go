@@ -36,6 +36,12 @@ const (
 	MeasureUnwantedRows  = "unwanted_rows"
 )
 
+// Names of measures of objectives that tell boilerplate from reasoning: mean losses of the tokens of each.
+const (
+	MeasureBoilerplate = "boilerplate_loss"
+	MeasureReasoning   = "reasoning_loss"
+)
+
 // rowSums are sums over rows.
 type rowSums struct {
 	nll, hits, kl, baseNLL, baseHits float64
@@ -108,6 +114,7 @@ func RunWithEntropy(a *model.Activations, w *model.Weights, next func() (*object
 func run(a *model.Activations, w *model.Weights, next func() (*objectives.Plan, error), baseline *Unigram, entropy bool, stop func() bool) (Loss, error) {
 	var r Loss
 	var asked, unwanted, compared rowSums
+	classes := map[string]*rowSums{objectives.TermBoilerplate: {}, objectives.TermReasoning: {}}
 	var aligned latticeSums
 	lost, entropies := 0.0, 0.0
 	var sums []termSum // by term
@@ -160,6 +167,9 @@ func run(a *model.Activations, w *model.Weights, next func() (*objectives.Plan, 
 				compared.kl += t.KL
 				compared.rows += int64(len(term.Rows))
 			}
+			if c := classes[term.Name]; c != nil {
+				c.add(t, term.Targets, nil)
+			}
 			switch {
 			case term.Share == 0 || term.Head != p.Terms[0].Head: // all but the loss is about the first term's head
 			case term.Unwanted:
@@ -185,6 +195,11 @@ func run(a *model.Activations, w *model.Weights, next func() (*objectives.Plan, 
 	}
 	if lost > 0 {
 		r.put(MeasureInvalidRows, lost)
+	}
+	for name, measure := range map[string]string{objectives.TermBoilerplate: MeasureBoilerplate, objectives.TermReasoning: MeasureReasoning} {
+		if c := classes[name]; c.rows > 0 {
+			r.put(measure, c.nll/float64(c.rows))
+		}
 	}
 	if r.Rows = asked.rows; r.Rows == 0 {
 		return r, errors.New("no held-out row bears a loss; hint: a larger data.valid or eval.tokens")

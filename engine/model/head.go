@@ -133,6 +133,9 @@ func (a *Activations) crossEntropy(w *Weights, index int, t *objectives.Term, gr
 		ce := a.lossOf(index, t, w.heads[head].classes, from, to)
 		ce.Grad, ce.GradScale = gradient, t.Share/t.Den
 		losses := h.loss
+		if ruled {
+			ce.NLL = bufs.rule.nll.Slice(from, to)
+		}
 		switch {
 		case inPlace:
 			ce.Loss, losses = bufs.rule.losses.Slice(from, to), bufs.rule.shares.Slice(from, to)
@@ -141,15 +144,17 @@ func (a *Activations) crossEntropy(w *Weights, index int, t *objectives.Term, gr
 		case len(t.Weights) > 0:
 			ce.Weights = bufs.weights.Slice(from, to)
 		}
-		a.b.CrossEntropy(ce)
 		if inPlace {
 			a.referenceLosses(index, t, ce.V, from, to)
+		}
+		a.b.CrossEntropy(ce)
+		if inPlace {
 			a.weigh(index, t, first, last)
 			if gradient {
 				a.b.ScaleRows(h.logits, bufs.weights.Slice(from, to), n, w.heads[head].classes)
 			}
 		}
-		a.sumResults(index, []kernels.Buf{losses, h.nll, h.hit}, n)
+		a.sumResults(index, []kernels.Buf{losses, ce.NLL, h.hit}, n)
 		if gradient {
 			a.backwardHead(w, head, in, n, drop)
 			a.b.ScatterAddRows(a.dhidden, h.dh, rows, n, c.Width)

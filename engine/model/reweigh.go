@@ -13,12 +13,14 @@ import (
 // ruleBuffers are what a rule reads and writes, by row of a term.
 type ruleBuffers struct {
 	losses, shares, reference kernels.Buf // [R]
+	nll                       kernels.Buf // [R]
 	classes                   kernels.Buf // uint8 [R]
 	groups                    kernels.Buf // int32 [N+1]
 }
 
 func (r *ruleBuffers) allocate(capacity Capacity, master kernels.DType, alloc func(kernels.DType, int) kernels.Buf) {
 	r.losses, r.shares, r.reference = alloc(master, capacity.Rows), alloc(master, capacity.Rows), alloc(master, capacity.Rows)
+	r.nll = alloc(master, capacity.Rows)
 	r.classes, r.groups = alloc(kernels.U8, capacity.Rows), alloc(kernels.I32, capacity.Tokens+2)
 }
 
@@ -92,8 +94,8 @@ func (a *Activations) weighAhead(w *Weights, index int, t *objectives.Term) {
 		a.forwardHead(w, head, to-from, a.headDrop(head, from))
 		ce := a.lossOf(index, t, w.heads[head].classes, from, to)
 		ce.Loss = bufs.rule.losses.Slice(from, to)
-		a.b.CrossEntropy(ce)
 		a.referenceLosses(index, t, ce.V, from, to)
+		a.b.CrossEntropy(ce)
 		from = to
 	}
 	a.weigh(index, t, 0, len(t.Groups())-1)

@@ -16,6 +16,7 @@ func chartsOf(runs []*Run) []*chart {
 			func(s Step) float64 { return s.GradNorm }),
 		stepChart(runs, chart{title: "Throughput", note: "tokens a second", tick: trimmed, text: "number", fromZero: true}, true,
 			func(s Step) float64 { return s.TokensPerS })}
+	charts = append(charts, classCharts(runs)...)
 	if halves := slices.DeleteFunc(slices.Clone(charts[1:]), func(c *chart) bool { return len(c.curves) == 0 }); len(halves)%2 == 1 {
 		halves[len(halves)-1].wide = true // it would stand alone in a row of two
 	}

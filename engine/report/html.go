@@ -34,6 +34,7 @@ type runView struct {
 	Notes       []Note
 	Step        int64 // of the examples
 	Examples    []exampleView
+	Classes     *classesView
 }
 
 type exampleView struct {
@@ -113,7 +114,7 @@ func newPage(runs []*Run) page {
 }
 
 func viewOf(run *Run, i int) runView {
-	v := runView{Name: run.Name, Class: colourClass(i), Notes: run.Notes}
+	v := runView{Name: run.Name, Class: colourClass(i), Notes: run.Notes, Classes: viewOfClasses(run.Classes)}
 	for _, e := range run.Examples {
 		v.Step = max(v.Step, e.Step)
 	}

@@ -73,6 +73,21 @@ type Answer struct {
 	P     float64 `json:"p"`
 }
 
+// Classes says what the data set's classes of tokens are, boilerplate and reasoning, {"type":"classes"}.
+type Classes struct {
+	Step        int64      `json:"step"`
+	Boilerplate int64      `json:"boilerplate"` // tokens
+	Reasoning   int64      `json:"reasoning"`
+	Bins        []ClassBin `json:"bins"` // histogram of what decided the class
+}
+
+// ClassBin is a bin of a histogram.
+type ClassBin struct {
+	Name      string `json:"name"`
+	Count     int64  `json:"count"`
+	Reasoning bool   `json:"reasoning"`
+}
+
 // Resume marks where a later process took the run up, {"type":"resume"}: Step is the last step of its checkpoint.
 type Resume struct {
 	Step     int64             `json:"step"`
@@ -102,6 +117,8 @@ func lineType(line any) string {
 		return "eval"
 	case Example, *Example:
 		return "example"
+	case Classes, *Classes:
+		return "classes"
 	case Resume, *Resume:
 		return "resume"
 	case Note, *Note:

@@ -27,6 +27,7 @@ type Run struct {
 	Steps    []Step // by step, each once: of repeated lines the last counts
 	Evals    []Eval // likewise by step and objective; behind those of other objectives that of the step's own phase
 	Examples []Example
+	Classes  *Classes // the last; nil without any
 	Resumes  []Resume
 	Notes    []Note
 	Warnings []string // a torn last line, repeated steps
@@ -127,6 +128,9 @@ func (r *Run) add(line []byte, n int) error {
 		return appendLine(&r.Evals, object)
 	case "example":
 		return appendLine(&r.Examples, object)
+	case "classes":
+		r.Classes = new(Classes)
+		return fill(reflect.ValueOf(r.Classes).Elem(), object)
 	case "resume":
 		return appendLine(&r.Resumes, object)
 	case "note":

@@ -69,7 +69,7 @@ func (p *Page) SetHistogram(s *Summary, threshold float64) {
 	}
 	for k := first; k <= last; k++ {
 		class := "boilerplate"
-		if float64(k-1)*histogramWidth-histogramEdge >= threshold {
+		if BinLow(k) >= threshold {
 			class = "reasoning"
 		}
 		p.Bars = append(p.Bars, PageBar{BinName(k), s.Histogram[k], 100 * float64(s.Histogram[k]) / float64(most), class})

@@ -83,6 +83,14 @@ func BinName(bin int) string {
 	}
 }
 
+// BinLow is the least difference of a bin.
+func BinLow(bin int) float64 {
+	if bin == 0 {
+		return math.Inf(-1)
+	}
+	return float64(bin-1)*histogramWidth - histogramEdge
+}
+
 // Tokens is the number of tokens in a class.
 func (s *Summary) Tokens() int64 { return s.Boilerplate + s.Reasoning }
 
