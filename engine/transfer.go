@@ -93,6 +93,7 @@ type ExportOptions struct {
 	DType     checkpoint.DType
 	ShardSize int64
 	Lossy     bool
+	Adapter   bool   // the adapters alone, in the layout of peft
 	Version   string // of the program, for the model card
 	FS        vfs.FS
 }
@@ -134,13 +135,26 @@ func Export(o ExportOptions) (*hf.Exported, error) {
 	if x.Head == "" {
 		x.Head = defaultHead(config, origin.own && origin.Bare || len(x.Skip) > 0)
 	}
-	weights, err := mergedWeights(c, config)
+	open := mergedWeights
+	if o.Adapter {
+		open = storedWeights
+	}
+	weights, err := open(c, config)
 	if err != nil {
 		return nil, err
 	}
 	defer weights.Close()
 	x.Model.Adapter, x.Tensors = model.Adapter{}, weights
-	if config.Adapter.On() {
+	switch {
+	case o.Adapter && !config.Adapter.On():
+		return nil, fault.Usage.Errorf("%s has no adapters (adapter.rank: 0); hint: without --adapter the whole model is exported", c.Dir())
+	case o.Adapter:
+		contents, exported, err := hf.ExportAdapter(x, config.Adapter, baseName(origin, config))
+		if err != nil {
+			return nil, err
+		}
+		return &exported, checkpoint.WriteFolder(o.FS, o.Out, contents)
+	case config.Adapter.On():
 		x.Notes = append(x.Notes, "the adapters are merged into the weights")
 	}
 	card := o.card(c, config)

@@ -20,6 +20,7 @@ func exportModelCommand() *cli.Command {
 		Usage:     "write a trained model as a Hugging Face folder",
 		ArgsUsage: "MODEL",
 		Description: example("palimpsest export runs/first --out first-hf",
+			"palimpsest export runs/adapted --adapter --out adapted-peft",
 			"palimpsest export runs/first/checkpoints/step-0002000 --dtype bfloat16 --out first-hf",
 			"python -c \"from transformers import AutoModelForCausalLM; AutoModelForCausalLM.from_pretrained('first-hf')\"") +
 			"\n\nMODEL is a run folder (its best checkpoint, else the newest), one of its checkpoints, or an imported model. The architecture is the one of bert, roberta, gpt2, " +
@@ -29,6 +30,7 @@ func exportModelCommand() *cli.Command {
 			&cli.StringFlag{Name: "dtype", Value: "float32", Usage: "`TYPE` of the weights: float32, bfloat16 or float16, rounded to the nearest, ties to even"},
 			&cli.StringFlag{Name: "shard-size", Value: "5GB", Usage: "`SIZE` of a weights file at most, such as 500MB; larger models get several and an index"},
 			&cli.StringFlag{Name: "head", DefaultText: "the one trained last", Usage: "`NAME` of the head: lm, none, or that of a classification head"},
+			&cli.BoolFlag{Name: "adapter", Usage: "export the low-rank adapters of a run alone, in the layout of the library peft; without it they are merged into the weights"},
 			&cli.BoolFlag{Name: "lossy", Usage: "export what the nearest architecture can hold of a model that has none, and say what is lost"},
 		},
 		Action: exportModel,
@@ -55,7 +57,7 @@ func exportModel(c *cli.Context) error {
 		return fault.Usage.Errorf("--shard-size: %w", err)
 	}
 	e, err := engine.Export(engine.ExportOptions{From: from, Out: c.String("out"), Head: c.String("head"), DType: dtype, ShardSize: shard,
-		Lossy: c.Bool("lossy"), Version: buildVersion(), FS: vfs.OS{}})
+		Lossy: c.Bool("lossy"), Adapter: c.Bool("adapter"), Version: buildVersion(), FS: vfs.OS{}})
 	if err != nil {
 		return err
 	}

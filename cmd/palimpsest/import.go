@@ -19,12 +19,14 @@ func importModelCommand() *cli.Command {
 		ArgsUsage: "FOLDER",
 		Description: example("palimpsest import gpt2/ --out models/gpt2",
 			"palimpsest generate --model models/gpt2 'Once upon a time'",
+			"palimpsest import --adapter gpt2-lora/ models/gpt2 --out models/gpt2-adapted",
 			"palimpsest data build --tokenizer models/gpt2/tokenizer.json --out shards texts/",
 			"palimpsest train --set train.init=models/gpt2 --set objective=clm --data shards --out runs/adapted") +
 			"\n\nFOLDER has config.json, model.safetensors (or an index with its files) and tokenizer.json, as transformers' save_pretrained writes them. " +
 			"Families: bert, gpt2, llama, modernbert, roberta. Nothing is downloaded and no pickle is opened.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "out", Usage: "`FOLDER` to write, which must not exist or be empty"},
+			&cli.StringFlag{Name: "adapter", Usage: "`FOLDER` of the library peft whose low-rank adapters go onto FOLDER, which is then a model here: an imported one, a run or a checkpoint"},
 			&cli.Uint64Flag{Name: "seed", Value: 1, Usage: "`NUMBER` that decides the initial values of a head that the folder lacks"},
 		},
 		Action: importModel,
@@ -39,7 +41,12 @@ func importModel(c *cli.Context) error {
 	if err := need(c, "out"); err != nil {
 		return err
 	}
-	r, err := engine.Import(vfs.OS{}, folder, c.String("out"), c.Uint64("seed"))
+	var r *engine.Imported
+	if adapter := c.String("adapter"); adapter != "" {
+		r, err = engine.ImportAdapter(vfs.OS{}, adapter, folder, c.String("out"))
+	} else {
+		r, err = engine.Import(vfs.OS{}, folder, c.String("out"), c.Uint64("seed"))
+	}
 	if err != nil {
 		return err
 	}

@@ -71,15 +71,15 @@ func (a Adapter) Validate() (problems []error) {
 func (c Config) CheckAdapter() (problems []error) {
 	a := c.Adapter
 	for _, target := range a.Targets {
-		if in, out := c.adapted(target); a.Rank > min(in, out) {
+		if in, out := c.Adapted(target); a.Rank > min(in, out) {
 			problems = append(problems, fmt.Errorf("rank: %d is more than %s has, whose weight is [%d,%d]; hint: at most %d, or without adapters train all of it", a.Rank, target, out, in, min(in, out)))
 		}
 	}
 	return problems
 }
 
-// adapted is the size of a target's layer.
-func (c Config) adapted(target string) (in, out int) {
+// Adapted is the size of a target's layer.
+func (c Config) Adapted(target string) (in, out int) {
 	switch target {
 	case "attention.qkv":
 		return c.Width, c.qkvWidth()
@@ -95,7 +95,7 @@ func (c Config) adapted(target string) (in, out int) {
 func (c Config) adapterFLOPs() (flops float64) {
 	if c.Adapter.On() {
 		for _, target := range c.Adapter.Targets {
-			in, out := c.adapted(target)
+			in, out := c.Adapted(target)
 			flops += 2 * float64(c.Layers) * float64(c.Adapter.Rank) * float64(in+out)
 		}
 	}
@@ -133,7 +133,7 @@ func (w *Weights) layoutAdapters() {
 			if !slices.Contains(c.Adapter.Targets, target) {
 				continue
 			}
-			in, out := c.adapted(target)
+			in, out := c.Adapted(target)
 			nameA, nameB := AdapterNames(fmt.Sprintf("layers.%d.%s", i, target))
 			l.adapter = &adapter{slot: slot,
 				a: &Param{Name: nameA, Shape: []int{c.Adapter.Rank, in}, Decay: true, bound: 1 / math.Sqrt(float64(in))},
@@ -237,7 +237,7 @@ func (a *Activations) product(l *blockActivations, w linear, y, x, pre kernels.B
 	low := l.low[d.slot]
 	a.lower(d, low, x, n, in)
 	a.b.LinearBackwardInput(sum, low, d.b.compute(), kernels.Buf{}, n, out, a.c.Adapter.Rank, kernels.None, true) // sum += low B^T
-	if act != kernels.None { // of the rounded sum, where a fused one may have more digits
+	if act != kernels.None {                                                                                      // of the rounded sum, where a fused one may have more digits
 		a.b.ActivationForward(y, sum, n*out, act)
 	}
 }

@@ -99,7 +99,7 @@ func TestAdaptersAreLowRankSums(t *testing.T) {
 				layer := fmt.Sprintf("layers.%d.%s", i, target)
 				nameA, nameB := AdapterNames(layer)
 				w, a, b := kernels.View[float64](f.w.ByName(layer+".weight").Master), kernels.View[float64](f.w.ByName(nameA).Master), kernels.View[float64](f.w.ByName(nameB).Master)
-				in, out := f.w.Config.adapted(target)
+				in, out := f.w.Config.Adapted(target)
 				for o := range out {
 					for e := range in {
 						for k := range c.Adapter.Rank {
