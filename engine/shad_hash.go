@@ -149,7 +149,7 @@ func (j *job) checkClasses() error {
 func (o *classOrigin) line() report.Classes {
 	c := report.Classes{Boilerplate: o.Counts[0], Reasoning: o.Counts[1]}
 	for k, n := range o.Histogram {
-		c.Bins = append(c.Bins, report.ClassBin{Name: shad.BinName(k), Count: n, Reasoning: shad.BinLow(k) >= o.Threshold})
+		c.Bins = append(c.Bins, report.ClassBin{Name: shad.BinName(k), Count: n, Class: shad.BinClass(k, o.Threshold)})
 	}
 	return c
 }

@@ -257,7 +257,7 @@ func (o *rft) prepare(c Corpus) (notes []string, err error) {
 		notes = append(notes, fmt.Sprintf("rft: %d samples have no token in a class and add nothing", none))
 	}
 	if tokens[2] > 0 {
-		notes = append(notes, fmt.Sprintf("rft: %d response tokens are in no class (beyond the length that was scored) and are not learned", tokens[2]))
+		notes = append(notes, fmt.Sprintf("rft: %d response tokens are in no class (context, or beyond the length, when the data set was scored) and are not learned", tokens[2]))
 	}
 	return notes, nil
 }

@@ -83,9 +83,9 @@ type Classes struct {
 
 // ClassBin is a bin of a histogram.
 type ClassBin struct {
-	Name      string `json:"name"`
-	Count     int64  `json:"count"`
-	Reasoning bool   `json:"reasoning"`
+	Name  string `json:"name"`
+	Count int64  `json:"count"`
+	Class string `json:"class"` // boilerplate or reasoning
 }
 
 // Resume marks where a later process took the run up, {"type":"resume"}: Step is the last step of its checkpoint.

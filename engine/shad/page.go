@@ -68,11 +68,7 @@ func (p *Page) SetHistogram(s *Summary, threshold float64) {
 		}
 	}
 	for k := first; k <= last; k++ {
-		class := "boilerplate"
-		if BinLow(k) >= threshold {
-			class = "reasoning"
-		}
-		p.Bars = append(p.Bars, PageBar{BinName(k), s.Histogram[k], 100 * float64(s.Histogram[k]) / float64(most), class})
+		p.Bars = append(p.Bars, PageBar{BinName(k), s.Histogram[k], math.Round(10000*float64(s.Histogram[k])/float64(most)) / 100, BinClass(k, threshold)})
 	}
 }
 

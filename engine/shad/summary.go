@@ -83,12 +83,12 @@ func BinName(bin int) string {
 	}
 }
 
-// BinLow is the least difference of a bin.
-func BinLow(bin int) float64 {
-	if bin == 0 {
-		return math.Inf(-1)
+// BinClass names the class of a bin's differences, by its lower end.
+func BinClass(bin int, threshold float64) string {
+	if bin > 0 && float64(bin-1)*histogramWidth-histogramEdge >= threshold {
+		return "reasoning"
 	}
-	return float64(bin-1)*histogramWidth - histogramEdge
+	return "boilerplate"
 }
 
 // Tokens is the number of tokens in a class.
