@@ -1,0 +1,293 @@
+package objectives
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+
+	"palimpsest/kernels"
+)
+
+// ruled runs the rule of a term over losses on the float64 oracle: weights of the rows, and the term's loss.
+func ruled(t *testing.T, term *Term, losses, reference []float64) (weights []float64, loss float64) {
+	t.Helper()
+	b, groups := kernels.NewRef64(), term.Groups()
+	op := term.Options.Reweigh.Op()
+	op.G, op.Offsets = len(groups)-1, b.Alloc(kernels.I32, len(groups))
+	b.Upload(op.Offsets, groups)
+	filled := func(values []float64) kernels.Buf {
+		buf := b.Alloc(kernels.F64, len(losses))
+		b.Upload(buf, values)
+		return buf
+	}
+	op.Losses, op.Weights, op.Shares = filled(losses), filled(nil), filled(nil)
+	if reference != nil {
+		op.Reference = filled(reference)
+	}
+	if len(term.RowClasses) > 0 {
+		op.Classes = b.Alloc(kernels.U8, len(losses))
+		b.Upload(op.Classes, term.RowClasses)
+	}
+	b.Reweigh(op)
+	for r := range losses {
+		weights = append(weights, kernels.View[float64](op.Weights)[r]/term.Den)
+		loss += kernels.View[float64](op.Shares)[r] / term.Den
+	}
+	return weights, loss
+}
+
+// planned is the term of one update of rft over samples with these classes, -1 for context.
+func rftTerm(t *testing.T, s SHAD, classes [][]int) *Term {
+	t.Helper()
+	o, err := New("rft", Settings{Seed: 5, SHAD: s, Loss: DefaultLoss(), Context: true, Classes: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := new(Plan)
+	o.Begin(p)
+	for i, sample := range classes {
+		// A prompt of one token, then a token for each class: all of them have one before.
+		doc := Document{ID: int64(i), Tokens: make([]int32, len(sample)+1), Planes: map[string][]byte{"loss": {0}, "class": {NoTokenClass}}}
+		for _, c := range sample {
+			learned := byte(1)
+			if c < 0 {
+				learned, c = 0, NoTokenClass
+			}
+			doc.Planes["loss"], doc.Planes["class"] = append(doc.Planes["loss"], learned), append(doc.Planes["class"], byte(c))
+		}
+		o.Plan(doc, p)
+	}
+	SetDenominators([]*Plan{p})
+	if err := p.Check(10, 100); err != nil {
+		t.Fatal(err)
+	}
+	return &p.Terms[0]
+}
+
+// shad.json: the whole objective, from classes to weights, one sample and a batch, and the selection of rho1.
+func TestSHADGolden(t *testing.T) {
+	var file struct {
+		RFT []struct {
+			Name        string
+			Losses      []float64
+			Classes     []int
+			Tau         float64
+			Agg         string
+			Detach      bool
+			Alpha       *float64
+			L           float64
+			WR          float64   `json:"w_r"`
+			TokenWeight []float64 `json:"token_weight"`
+		}
+		Batches []struct {
+			Name        string
+			Tau, Loss   float64
+			Losses      [][]float64
+			Classes     [][]int
+			TokenWeight [][]float64 `json:"token_weight"`
+		}
+		Rho1 []struct {
+			Name        string
+			Cur, Ref    []float64
+			LossMask    []int `json:"loss_mask"`
+			Ratio, L    float64
+			TokenWeight []float64 `json:"token_weight"`
+		}
+		Errors string
+	}
+	readGolden(t, "shad", &file)
+	if len(file.RFT) == 0 || len(file.Batches) == 0 || len(file.Rho1) == 0 || file.Errors == "" {
+		t.Fatalf("%d, %d, %d cases", len(file.RFT), len(file.Batches), len(file.Rho1))
+	}
+	// counted leaves out the tokens that bear no row, whose weight must be 0.
+	counted := func(name string, classes []int, values []float64) (list []float64) {
+		for i, c := range classes {
+			if c >= 0 {
+				list = append(list, values[i])
+			}
+		}
+		return list
+	}
+	same := func(name string, got, want []float64, loss, wantLoss float64) {
+		if len(got) != len(want) || !near(loss, wantLoss) {
+			t.Errorf("%s: %d weights, want %d; loss %.12g, want %.12g", name, len(got), len(want), loss, wantLoss)
+			return
+		}
+		for i := range got {
+			if !near(got[i], want[i]) {
+				t.Errorf("%s: weight %d is %.12g, want %.12g", name, i, got[i], want[i])
+			}
+		}
+	}
+	for _, c := range file.RFT {
+		s := DefaultSHAD()
+		s.Tau, s.Agg, s.Detach = c.Tau, c.Agg, c.Detach
+		if c.Alpha != nil {
+			s.Method, s.Alpha = "alpha", *c.Alpha
+		}
+		term, losses := rftTerm(t, s, [][]int{c.Classes}), counted(c.Name, c.Classes, c.Losses)
+		weights, loss := ruled(t, term, losses, nil)
+		same(c.Name, weights, counted(c.Name, c.Classes, c.TokenWeight), loss, c.L)
+		var single []float32
+		for _, l := range losses {
+			single = append(single, float32(l))
+		}
+		if w, ok := term.Options.Reweigh.ClassWeight(single, term.RowClasses); ok != (c.WR > 0 && c.WR < 1) || ok && math.Abs(w-c.WR) > 2e-6 {
+			t.Errorf("%s: w_r %g (%t), want %g", c.Name, w, ok, c.WR)
+		}
+	}
+	for _, c := range file.Batches {
+		s := DefaultSHAD()
+		s.Tau = c.Tau
+		var losses, want []float64
+		for i := range c.Losses {
+			losses, want = append(losses, counted(c.Name, c.Classes[i], c.Losses[i])...), append(want, counted(c.Name, c.Classes[i], c.TokenWeight[i])...)
+		}
+		weights, loss := ruled(t, rftTerm(t, s, c.Classes), losses, nil)
+		same(c.Name, weights, want, loss, c.Loss)
+	}
+	for _, c := range file.Rho1 {
+		s := DefaultSHAD()
+		s.Method, s.Ratio = "rho1", c.Ratio
+		classes := make([]int, len(c.Cur))
+		for i, m := range c.LossMask {
+			classes[i] = m - 1
+		}
+		term := rftTerm(t, s, [][]int{classes})
+		if !term.NeedsReference {
+			t.Errorf("%s: no reference is asked for", c.Name)
+		}
+		weights, loss := ruled(t, term, counted(c.Name, classes, c.Cur), counted(c.Name, classes, c.Ref))
+		same(c.Name, weights, counted(c.Name, classes, c.TokenWeight), loss, c.L)
+	}
+}
+
+// Every method is a rule over the existing terms, and the log sees the true classes whatever the rule does.
+func TestRFTMethods(t *testing.T) {
+	classes := [][]int{{0, 1, 1, 0, 0, 1, 0, 1, 1, 1}, {1, -1, 255, 0}}
+	for method, want := range map[string]string{"rft": "class", "alpha": "fixed", "sft": "uniform", "rho1": "top", "dft": "uniform", "focal": "uniform", "random": "class", "regex": "class"} {
+		s := DefaultSHAD()
+		s.Method = method
+		term := rftTerm(t, s, classes)
+		o := term.Options
+		if o.Reweigh.Rule != want || o.DFT != (method == "dft") || (o.Focal == 2) != (method == "focal") || term.NeedsReference != (method == "rho1") {
+			t.Errorf("%s: %+v", method, o)
+		}
+		flat := []byte{0, 1, 1, 0, 0, 1, 0, 1, 1, 1, 1, 255, 0}
+		if !bytes.Equal(term.Watched, flat) || len(term.Rows) != 13 || fmt.Sprint(term.Offsets) != "[0 10 13]" {
+			t.Errorf("%s: classes %v of rows %v", method, term.Watched, term.Rows)
+		}
+		switch mixed := term.RowClasses; {
+		case s.UsesClasses() != (mixed != nil):
+			t.Errorf("%s: %v", method, mixed)
+		case method == "random":
+			sorted := func(list []byte) []byte { l := slices.Clone(list); slices.Sort(l); return l }
+			if bytes.Equal(mixed, flat) || !bytes.Equal(sorted(mixed[:10]), sorted(flat[:10])) || mixed[11] != 255 || !bytes.Equal(mixed, rftTerm(t, s, classes).RowClasses) {
+				t.Errorf("shuffled classes %v of %v", mixed, flat)
+			}
+		case mixed != nil && !bytes.Equal(mixed, flat):
+			t.Errorf("%s: %v", method, mixed)
+		}
+		if term.Den != 2 {
+			t.Errorf("%s: denominator %g", method, term.Den)
+		}
+	}
+	s := DefaultSHAD()
+	s.Method, s.Then, s.Scope, s.Agg = "regex", "alpha", "batch", "sum"
+	if term := rftTerm(t, s, classes); term.Options.Reweigh.Rule != "fixed" || term.Den != 1 || term.Options.Reweigh.Aggregate != "sum" {
+		t.Errorf("%+v", term)
+	}
+	if _, err := New("rft", Settings{SHAD: SHAD{Method: "dft", Tau: 1}, Loss: LossOptions{Smoothing: 0.1}}); err == nil || !strings.Contains(err.Error(), "smoothing") {
+		t.Errorf("dft with smoothing: %v", err)
+	}
+}
+
+// Evaluations ask for the plain losses of both classes apart, which are together the mean over response tokens.
+func TestRFTHeldOut(t *testing.T) {
+	o, err := New("rft", Settings{SHAD: DefaultSHAD(), Loss: DefaultLoss(), Context: true, Classes: true, Held: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := new(Plan)
+	o.Begin(p)
+	for id := range int64(2) {
+		o.Plan(Document{ID: id, Tokens: []int32{1, 2, 3, 4, 5, 6}, Planes: map[string][]byte{"loss": {0, 0, 1, 1, 1, 1}, "class": {255, 255, 0, 1, 1, 255}}}, p)
+	}
+	SetDenominators([]*Plan{p})
+	if err := p.Check(10, 10); err != nil {
+		t.Fatal(err)
+	}
+	rows := map[string]int{}
+	for _, term := range p.Terms {
+		rows[term.Name] = len(term.Rows)
+		if term.Den != 8 || term.Options.Reweigh.On() {
+			t.Errorf("%s: denominator %g, %+v", term.Name, term.Den, term.Options)
+		}
+	}
+	if fmt.Sprint(rows) != "map[boilerplate:2 reasoning:4 unclassed:2]" {
+		t.Errorf("rows %v", rows)
+	}
+	plain, err := New("rft", Settings{SHAD: SHAD{Method: "sft", Agg: "mean", Tau: 1}, Loss: DefaultLoss(), Held: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if plain.Begin(p); len(p.Terms) != 1 || PlanesOf(plain) != nil {
+		t.Errorf("without classes: %d terms, planes %v", len(p.Terms), PlanesOf(plain))
+	}
+}
+
+func TestRFTPrepare(t *testing.T) {
+	doc := func(classes ...byte) Document {
+		plane := append(append([]byte{}, 0), bytes.Repeat([]byte{1}, len(classes))...)
+		return Document{ID: 7, Tokens: make([]int32, len(classes)+1), Planes: map[string][]byte{"loss": plane, "class": append([]byte{255}, classes...)}}
+	}
+	short := doc(0, 1)
+	short.Planes["class"] = short.Planes["class"][:2]
+	for name, c := range map[string]struct {
+		docs  []Document
+		notes string
+		err   string
+	}{
+		"good":            {[]Document{doc(0, 1), doc(1, 1), doc(255), doc(0, 1, 255)}, "of 6 response tokens 33.3 % are boilerplate; 1 of 4 samples have one class only", ""},
+		"some have none":  {[]Document{doc(0, 1), doc(255, 255)}, "1 samples have no token in a class", ""},
+		"all boilerplate": {[]Document{doc(0, 0), doc(0)}, "", "of 3 response tokens 100.0 % are boilerplate"},
+		"no class":        {[]Document{doc(255)}, "", "none of 1 samples"},
+		"unknown class":   {[]Document{doc(0, 3)}, "", "document 7, token 2: class 3"},
+		"another length":  {[]Document{short}, "", "document 7 has 3 tokens, but 2 classes"},
+	} {
+		o, err := New("rft", Settings{SHAD: DefaultSHAD(), Loss: DefaultLoss(), Context: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		notes, err := Prepare(o, Corpus{Documents: func(yield func(Document, error) bool) {
+			for _, d := range c.docs {
+				if !yield(d, nil) {
+					return
+				}
+			}
+		}})
+		if (err != nil) != (c.err != "") || err != nil && !strings.Contains(err.Error(), c.err) || !strings.Contains(strings.Join(notes, "\n"), c.notes) {
+			t.Errorf("%s: %q, %v", name, notes, err)
+		}
+	}
+}
+
+// Slope is the derivative of the loss of a row: the factors of DFT and focal beside differences.
+func TestLossSlope(t *testing.T) {
+	for _, nll := range []float64{1e-4, 0.1, 1, 5} {
+		focal := func(l float64) float64 { return math.Pow(1-math.Exp(-l), 2) * l }
+		const h = 1e-6
+		if got, want := (LossOptions{Focal: 2}).Slope(nll), (focal(nll+h)-focal(nll-h))/(2*h); math.Abs(got-want) > 1e-6*(1+want) {
+			t.Errorf("focal at %g: %g, difference %g", nll, got, want)
+		}
+		if got := (LossOptions{DFT: true}).Slope(nll); !near(got, math.Exp(-nll)) {
+			t.Errorf("dft at %g: %g", nll, got)
+		}
+	}
+	if (LossOptions{}).Slope(3) != 1 || (LossOptions{Focal: 2}).Slope(0) != 0 {
+		t.Error("plain rows, and rows without loss")
+	}
+}
