@@ -139,6 +139,9 @@ func prepare(c Config) (_ *job, err error) {
 }
 
 func (j *job) close() {
+	if j.reference != nil && j.reference.rows != nil {
+		j.reference.rows.file.Close()
+	}
 	if j.valid != nil && j.valid != j.data {
 		j.valid.Close()
 	}

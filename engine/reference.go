@@ -15,7 +15,9 @@ import (
 // Reference is the run file's section on the frozen model that some objectives compare with the one that is trained.
 type Reference struct {
 	Model        string `yaml:"model" doc:"run folder or checkpoint of the frozen model; empty: the weights that the run begins with, those of train.init"`
-	Provider     string `yaml:"provider" enum:"frozen,adapter_off" doc:"frozen: a second set of weights; adapter_off: the trained model without its adapters, which needs no weights of its own"`
+	Provider     string `yaml:"provider" enum:"frozen,adapter_off,cached" doc:"frozen: a second set of weights; adapter_off: the trained model without its adapters, which needs no weights of its own; cached: its logits, computed before by 'train --cache-reference'"`
+	Cache        string `yaml:"cache" doc:"folder of the logits under provider: cached"`
+	TopK         int    `yaml:"top_k" min:"0" doc:"logits that are kept of a row in the cache, the rest of the mass being spread as the trained model does: an approximation; 0: all"`
 	ShareDropout bool   `yaml:"share_dropout" doc:"the reference has the dropout of the trained model, so that both begin equal; false: none"`
 }
 
@@ -26,6 +28,15 @@ func DefaultReference() Reference { return Reference{Provider: "frozen"} }
 func (r Reference) Validate() (problems []error) {
 	if r.Provider == "adapter_off" && r.Model != "" {
 		problems = append(problems, fmt.Errorf("model: under provider: adapter_off the reference is the trained model without its adapters; hint: leave model out"))
+	}
+	cached := r.Provider == "cached"
+	switch {
+	case cached && r.Cache == "":
+		problems = append(problems, fmt.Errorf("cache: provider: cached needs the folder of the logits"))
+	case !cached && (r.Cache != "" || r.TopK > 0):
+		problems = append(problems, fmt.Errorf("cache: cache and top_k go together with provider: cached"))
+	case cached && r.ShareDropout:
+		problems = append(problems, fmt.Errorf("share_dropout: cached logits have no dropout"))
 	}
 	return problems
 }
@@ -38,6 +49,7 @@ type referenceModel struct {
 	from   *checkpoint.Checkpoint
 	run    Config       // that trained it
 	config model.Config // without adapters
+	rows   *cachedRows  // nil: the model itself runs
 }
 
 // hasReference reports whether the run names weights that can be its reference.
@@ -85,8 +97,27 @@ func (j *job) openReference() error {
 	if err := r.open(path, j); err != nil {
 		return fmt.Errorf("%s: %w", key, err)
 	}
+	if r.Provider == "cached" {
+		return r.openCache(j)
+	}
 	j.reference = r
 	j.note("the reference is %s, weights %s, frozen", r.dir, r.hash)
+	return nil
+}
+
+// openCache opens the reference's logits.
+func (r *referenceModel) openCache(j *job) (err error) {
+	if err := j.config.checkCached(int(j.config.Model.Vocab)); err != nil {
+		return err
+	}
+	if r.rows, err = openRows(r.Cache, rowsMeta{Format: rowsFormat, Weights: r.hash, Tokenizer: j.tokenizer.Hash(), Vocab: int(j.config.Model.Vocab), TopK: r.TopK}); err != nil {
+		return err
+	}
+	j.reference = r
+	j.note("the reference is %s, weights %s, as %d rows of logits in %s", r.dir, r.hash, r.rows.meta.Rows, r.Cache)
+	if r.TopK > 0 {
+		j.note("reference.top_k: of a row the %d likeliest tokens are kept; the mass of the others is spread over them as the trained model does, which is an approximation", r.TopK)
+	}
 	return nil
 }
 
@@ -141,6 +172,9 @@ func (j *job) attachReference(b kernels.Backend, a *model.Activations, w *model.
 	switch {
 	case r == nil:
 		return nil
+	case r.rows != nil:
+		a.SetReferenceRows(r.rows)
+		return nil
 	case r.Provider == "adapter_off":
 		a.SetReference(w.WithoutAdapter(), r.ShareDropout)
 		return nil
@@ -173,6 +207,10 @@ func (j *job) referenceBytes(compute, master kernels.DType) int64 {
 	if r == nil {
 		return 0
 	}
+	if r.rows != nil {
+		const perRow = 64 // of the index
+		return r.rows.meta.Rows*perRow + model.ReferenceRowBytes(j.config.Model, j.capacity(), compute, r.TopK > 0)
+	}
 	weights, activations := model.ReferenceBytes(j.config.Model, r.config, j.capacity(), compute, master)
 	if r.Provider == "adapter_off" {
 		weights = 0
@@ -183,7 +221,7 @@ func (j *job) referenceBytes(compute, master kernels.DType) int64 {
 // flops counts one micro-batch of training, with the reference where it runs.
 func (j *job) flops(p *objectives.Plan) float64 {
 	f := model.FLOPs(j.config.Model, p)
-	if j.reference != nil {
+	if j.reference != nil && j.reference.rows == nil {
 		f += model.ReferenceFLOPs(j.reference.config, p)
 	}
 	return f

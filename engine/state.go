@@ -253,7 +253,7 @@ func (t *Trainer) adoptProducts(c *checkpoint.Checkpoint) error {
 }
 
 // free lists keys (or sections, with a trailing dot) that change nothing of what is computed.
-var free = []string{"checkpoint.", "log.", "eval.", "stop_after", "train.device", "train.threads", "train.recompute", "train.graph", "train.max_nonfinite", "train.allow_change", "data.train", "data.threads", "reference.model", "model.preset"}
+var free = []string{"checkpoint.", "log.", "eval.", "stop_after", "train.device", "train.threads", "train.recompute", "train.graph", "train.max_nonfinite", "train.allow_change", "data.train", "data.threads", "reference.model", "reference.cache", "model.preset"}
 
 // compare refuses a checkpoint of another run.
 func (t *Trainer) compare(c *checkpoint.Checkpoint, s *state) error {

@@ -20,12 +20,15 @@ const (
 type signs struct {
 	documents, marked int64 // all; those with an unwanted token
 	kept, unwanted    int64
+	last              int64 // document that is in marked, from 1
 }
 
-// count adds a document. A first token has nothing before it to be predicted from, and is not trained.
+// count adds a document, or a piece of one. A first token has nothing before it to be predicted from, and is not trained.
 func (n *signs) count(doc Document) error {
-	n.documents++
 	before := n.unwanted
+	if doc.Offset == 0 {
+		n.documents++
+	}
 	for i, sign := range doc.Planes[PlaneSign] {
 		switch sign {
 		case SignUnwanted, SignKeep, SignUntrained:
@@ -42,7 +45,8 @@ func (n *signs) count(doc Document) error {
 			n.kept++
 		}
 	}
-	if n.unwanted > before {
+	if n.unwanted > before && n.last != doc.ID+1 {
+		n.last = doc.ID + 1
 		n.marked++
 	}
 	return nil

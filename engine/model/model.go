@@ -102,7 +102,7 @@ func (a *Activations) Loss(w *Weights, gradient bool) {
 	if gradient {
 		a.b.Zero(a.dhidden.Slice(0, a.n*a.c.Width))
 	}
-	a.forwardReference()
+	a.ForwardReference()
 	for i := range a.plan.Terms {
 		switch t := &a.plan.Terms[i]; t.Kind {
 		case objectives.ReferenceKL:
