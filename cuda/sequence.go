@@ -41,7 +41,7 @@ const (
 
 // Variables for tests.
 var (
-	maxGraphs   = 32  // of a device; the one whose last use is longest ago makes room
+	maxGraphs   = 64  // of a device; the one whose last use is longest ago makes room
 	judgedEvery = 256 // sequences, half of which must be replays
 )
 
