@@ -57,9 +57,9 @@ type adaptedLayer struct {
 // adapterReader is a folder on its way in.
 type adapterReader struct {
 	dir    string
-	rank   int     // there
-	scale  float64 // what B A is multiplied by
-	rooted bool    // by the root of the rank
+	rank   int // there
+	alpha  float64
+	rooted bool // B A is multiplied by alpha / sqrt(rank), not alpha / rank
 
 	layers   map[string]*adaptedLayer
 	heads    map[string][]float32 // trained in full, by our name: whole tensors
@@ -89,12 +89,8 @@ func (r *adapterReader) readConfig(p *PEFT) error {
 		s.bad("peft_type: %q is not supported, only LORA", kind)
 	}
 	r.rank = s.needed("r")
-	alpha := s.positive("lora_alpha", 8)
+	r.alpha = s.positive("lora_alpha", 8)
 	r.rooted = read(s, "use_rslora", false)
-	r.scale = alpha / float64(r.rank)
-	if r.rooted {
-		r.scale = alpha / math.Sqrt(float64(r.rank))
-	}
 	only(s, "use_dora", false, "magnitudes beside the adapters (DoRA)")
 	only(s, "use_qalora", false, "pooled inputs of adapters (QALoRA)")
 	only(s, "lora_bias", false, "biases of B")
@@ -251,10 +247,11 @@ func (r *adapterReader) assemble(p *PEFT, c model.Config) {
 	slices.SortFunc(p.Adapter.Targets, func(a, b string) int {
 		return slices.Index(model.AdapterTargets, a) - slices.Index(model.AdapterTargets, b)
 	})
-	p.Adapter.Alpha = r.scale * float64(p.Adapter.Rank)
+	more := float64(p.Adapter.Rank) / float64(r.rank)
 	if r.rooted {
-		p.Adapter.Alpha = r.scale * math.Sqrt(float64(p.Adapter.Rank))
+		more = math.Sqrt(more)
 	}
+	p.Adapter.Alpha = r.alpha * more
 	if p.Adapter.Rank > r.rank {
 		p.Notes = append(p.Notes, fmt.Sprintf("modules with an A each are one layer here: rank %d becomes %d, with as much of it zero as belongs to other modules", r.rank, p.Adapter.Rank))
 	}

@@ -21,7 +21,7 @@ import (
 type Adapter struct {
 	Rank    int      `yaml:"rank" min:"0" max:"65536" doc:"rank r of low-rank adapters (LoRA), which are trained in place of the weights that train.init gives; 0: no adapters, all weights are trained"`
 	Alpha   float64  `yaml:"alpha" min:">0" doc:"an adapter's part of a layer's output is multiplied by alpha / rank"`
-	Targets []string `yaml:"targets" enum:"attention.qkv,attention.proj,mlp.up,mlp.down" doc:"the linear layers of every block that have adapters: attention.qkv, attention.proj, mlp.up and mlp.down"`
+	Targets []string `yaml:"targets" enum:"attention.qkv,attention.proj,mlp.up,mlp.down" doc:"linear layers that have adapters, in every block"`
 	Scaling string   `yaml:"scaling" enum:"standard,rank_stabilized" doc:"rank_stabilized: alpha / sqrt(rank) instead of alpha / rank (arXiv 2312.03732)"`
 	Heads   bool     `yaml:"heads" doc:"classification heads are trained in full beside the adapters; false: they stay as train.init has them"`
 }
