@@ -30,7 +30,7 @@ func evalCommand() *cli.Command {
 				&cli.Int64Flag{Name: "tokens", Usage: "`NUMBER` of tokens to read; 0 reads all"},
 			),
 			Action: evalLoss,
-		}, evalClassifyCommand(), evalNERCommand(), evalSensitivityCommand(), evalBlimpCommand(), evalLogitsCommand()},
+		}, evalClassifyCommand(), evalNERCommand(), evalSensitivityCommand(), evalBlimpCommand(), evalAvoidCommand(), evalLogitsCommand()},
 	}
 }
 

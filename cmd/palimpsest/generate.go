@@ -56,10 +56,14 @@ func generate(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if c.IsSet("annotate") {
-		return annotateOutputs(c, g, prompts)
+	contexts, err := g.contexts(prompts)
+	if err != nil {
+		return err
 	}
-	return g.each(prompts, func(o continuation) error {
+	if c.IsSet("annotate") {
+		return annotateOutputs(c, g, prompts, contexts)
+	}
+	return g.each(contexts, func(o continuation) error {
 		prompt, ending := prompts[o.prompt], g.ending(o)
 		view := struct {
 			Prompt  string  `json:"prompt"`

@@ -103,7 +103,7 @@ type outputsResult struct {
 }
 
 // annotateOutputs writes the continuations of prompts with what is unwanted in them.
-func annotateOutputs(c *cli.Context, g *continuer, prompts []string) error {
+func annotateOutputs(c *cli.Context, g *continuer, prompts []string, contexts [][]int32) error {
 	path := c.String("annotate")
 	if exists(path) && !c.Bool("force") {
 		return fault.Usage.Errorf("%s exists already; hint: choose another --annotate, or add --force to replace it", path)
@@ -120,7 +120,7 @@ func annotateOutputs(c *cli.Context, g *continuer, prompts []string) error {
 	r := outputsResult{File: path, Source: origin, Prompts: len(prompts)}
 	status, start, total := newStatusLine(c), time.Now(), len(prompts)*g.samples
 	err = writeLines(path, func(lines *json.Encoder) error {
-		return g.each(prompts, func(o continuation) error {
+		return g.each(contexts, func(o continuation) error {
 			status.update(func() string { return fmt.Sprintf("%s of %s texts", count(r.Texts+r.Empty), count(total)) })
 			if len(o.Tokens) == 0 {
 				r.Empty++

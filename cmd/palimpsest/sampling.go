@@ -96,7 +96,6 @@ func newContinuer(m *engine.Model, s eval.Sampling, samples int) (*continuer, er
 // A continuation of a prompt.
 type continuation struct {
 	prompt, sample int
-	context        []int32 // the prompt's tokens
 	eval.Generation
 }
 
@@ -111,28 +110,34 @@ func (g *continuer) ending(c continuation) string {
 	return "max-tokens"
 }
 
-// each continues the prompts one after the other, each as often as asked for. The draws depend on the seed and on the number of the
-// continuation alone.
-func (g *continuer) each(prompts []string, yield func(c continuation) error) error {
-	context := g.m.Config.Model.Context
+// contexts are the tokens of prompts, behind what begins a document.
+func (g *continuer) contexts(prompts []string) ([][]int32, error) {
+	contexts := make([][]int32, len(prompts))
 	for p, prompt := range prompts {
-		var ids []int32
 		if g.start >= 0 {
-			ids = append(ids, g.start)
+			contexts[p] = append(contexts[p], g.start)
 		}
-		ids = g.m.Tokenizer.Encode(ids, []byte(prompt))
-		switch {
-		case len(ids) == 0:
-			return fault.Data.Errorf("prompt %d is empty, and the tokenizer has no begin token to start from", p+1)
-		case len(ids) >= context:
-			return fault.Data.Errorf("prompt %d: %d tokens, and the model takes %d with what it adds; hint: a shorter prompt", p+1, len(ids), context)
+		contexts[p] = g.m.Tokenizer.Encode(contexts[p], []byte(prompt))
+		switch n, most := len(contexts[p]), g.m.Config.Model.Context; {
+		case n == 0:
+			return nil, fault.Data.Errorf("prompt %d is empty, and the tokenizer has no begin token to start from", p+1)
+		case n >= most:
+			return nil, fault.Data.Errorf("prompt %d: %d tokens, and the model takes %d with what it adds; hint: a shorter prompt", p+1, n, most)
 		}
+	}
+	return contexts, nil
+}
+
+// each continues prompts one after the other, each as often as asked for. The draws depend on the seed and on the number of
+// the continuation alone.
+func (g *continuer) each(contexts [][]int32, yield func(c continuation) error) error {
+	for p, ids := range contexts {
 		for sample := range g.samples {
-			generation, err := eval.Generate(g.decoder, ids, g.end, g.banned, context, g.sampling, uint64(p*g.samples+sample), nil)
+			generation, err := eval.Generate(g.decoder, ids, g.end, g.banned, g.m.Config.Model.Context, g.sampling, uint64(p*g.samples+sample), nil)
 			if err != nil {
 				return err
 			}
-			if err := yield(continuation{p, sample, ids, generation}); err != nil {
+			if err := yield(continuation{p, sample, generation}); err != nil {
 				return err
 			}
 		}
