@@ -99,6 +99,23 @@ func (j *job) fitExpansion() error {
 	return nil
 }
 
+// growth is about how many rows a token of the data set becomes under an objective, in texts of the mean length.
+func (j *job) growth(objective string) float64 {
+	c, n := j.config, float64(j.data.Tokens())/float64(max(1, j.data.Documents()))
+	n = max(1, min(n, float64(c.Data.Length)))
+	switch objective {
+	case "rmlm":
+		return float64(c.RMLM.K)
+	case "exlm":
+		ends := 0.0
+		if c.EXLM.ExpandSpecials {
+			ends = 2
+		}
+		return 1 + float64(c.EXLM.K-1)*(c.Mask.P+ends/n)
+	}
+	return 1
+}
+
 // expandedRoom is how long an expanded text may be, and the key that says so.
 func (c *Config) expandedRoom(objective string) (room int, key string) {
 	room, key = c.Data.TokensPerStep, "data.tokens_per_step"

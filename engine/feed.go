@@ -123,7 +123,7 @@ func (u *update) fill(packer *shard.Packer, c feedConfig) {
 			u.err = fault.Data.Wrap(err)
 			return
 		}
-		u.tokens += int64(len(p.Tokens))
+		u.tokens += p.TokensRead()
 		u.rows += int64(p.Rows())
 	}
 	if u.rows == 0 && u.plans[0].Terms[0].Head == objectives.HeadLM {
@@ -143,6 +143,7 @@ func (u *update) fill(packer *shard.Packer, c feedConfig) {
 func planPieces(o objectives.Objective, p *objectives.Plan, pieces []shard.Piece) {
 	o.Begin(p)
 	for _, piece := range pieces {
+		p.Read += int64(len(piece.Tokens))
 		o.Plan(objectives.Document{ID: piece.Document, Epoch: piece.Epoch, Offset: piece.Offset, Tokens: piece.Tokens, Planes: piece.Planes}, p)
 	}
 }

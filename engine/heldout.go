@@ -37,7 +37,7 @@ func planned(ds *shard.Dataset, c shard.StreamConfig, pack shard.PackConfig, o o
 			return nil, err
 		}
 		planPieces(o, p, step.Pieces)
-		seen += int64(len(p.Tokens))
+		seen += p.TokensRead()
 		return p, fault.Data.Wrap(p.Check(vocab, context))
 	}, stream.Close, nil
 }

@@ -93,7 +93,7 @@ func prepare(c Config) (_ *job, err error) {
 	if err = j.fitLengths(); err != nil {
 		return nil, err
 	}
-	if j.phases, err = timetable(&j.config, j.trainTokens()); err != nil {
+	if j.phases, err = timetable(&j.config, j.trainTokens(), j.growth); err != nil {
 		return nil, err
 	}
 	j.total = j.phases[len(j.phases)-1].to

@@ -19,7 +19,8 @@ const maxPhases = 4096
 
 // timetable lays the phases end to end. An epoch is as many steps as the training tokens fill, rounded up for the phase
 // as a whole, so that the length of a run is known when it begins and the schedule can end with it.
-func timetable(c *Config, trainTokens float64) (list []stretch, err error) {
+// growth is by how much the texts of an objective grow.
+func timetable(c *Config, trainTokens float64, growth func(objective string) float64) (list []stretch, err error) {
 	perStep := float64(c.Data.TokensPerStep) * float64(c.Train.Accumulate)
 	at, phases, repeat := int64(0), c.phaseList(), max(1, c.Repeat)
 	if int64(len(phases)) > maxPhases/repeat {
@@ -30,7 +31,7 @@ func timetable(c *Config, trainTokens float64) (list []stretch, err error) {
 		p := phases[i]
 		n := p.Steps
 		if p.Epochs > 0 {
-			steps := math.Ceil(p.Epochs * trainTokens / perStep)
+			steps := math.Ceil(p.Epochs * trainTokens * growth(p.name()) / perStep)
 			if steps > 1<<40 {
 				return nil, fault.Usage.Errorf("phases.%d: %g epochs are more than 2^40 steps", i, p.Epochs)
 			}

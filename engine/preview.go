@@ -102,6 +102,7 @@ type PreviewToken struct {
 	Target   string  `json:"target,omitempty"`
 	Weight   float64 `json:"weight,omitempty"` // of the row in its term
 	Term     string  `json:"term,omitempty"`
+	Class    string  `json:"class,omitempty"` // of the target, where the data set tells boilerplate from reasoning
 	// Also are what further terms ask of the row.
 	Also []PreviewAsk `json:"also,omitempty"`
 }
@@ -158,7 +159,9 @@ func DryRun(o Options) (*Preview, error) {
 		p.Phases = append(p.Phases, PreviewPhase{s.objective, s.from, s.to})
 	}
 	p.Data = PreviewData{Documents: j.data.Documents(), Tokens: j.data.Tokens(), TokensStep: c.Data.TokensPerStep * c.Train.Accumulate, Packing: c.packing()}
-	p.Data.Epochs = float64(j.total) * float64(p.Data.TokensStep) / j.trainTokens()
+	for _, s := range j.phases {
+		p.Data.Epochs += float64(s.to-s.from) * float64(p.Data.TokensStep) / (j.trainTokens() * j.growth(s.objective))
+	}
 	if p.Data.HeldOut, err = j.heldOutDocuments(); err != nil {
 		return nil, err
 	}
@@ -208,7 +211,7 @@ func (j *job) heldOutDocuments() (n int64, err error) {
 
 func (j *job) previewBatch(p *objectives.Plan) PreviewBatch {
 	batch := PreviewBatch{Tokens: len(p.Tokens), Segments: len(p.Segments), Rows: p.Rows(), Fill: float64(len(p.Tokens)) / float64(j.config.Data.TokensPerStep)}
-	asks := map[int32][]PreviewAsk{}
+	asks, classes := map[int32][]PreviewAsk{}, map[int32]string{}
 	for i := range p.Terms {
 		t := &p.Terms[i]
 		batch.Terms = append(batch.Terms, PreviewTerm{t.Name, len(t.Rows), t.Den})
@@ -222,6 +225,9 @@ func (j *job) previewBatch(p *objectives.Plan) PreviewBatch {
 				weight = float64(t.Weights[r])
 			}
 			asks[row] = append(asks[row], PreviewAsk{j.target(t, r), weight, t.Name})
+			if len(t.Watched) > 0 {
+				classes[row] = map[byte]string{objectives.ClassBoilerplate: objectives.TermBoilerplate, objectives.ClassReasoning: objectives.TermReasoning}[t.Watched[r]]
+			}
 		}
 	}
 	for i, s := range p.Segments[:min(previewSegments, len(p.Segments))] {
@@ -234,6 +240,7 @@ func (j *job) previewBatch(p *objectives.Plan) PreviewBatch {
 			if p.OriginalTokens[row] != p.Tokens[row] {
 				token.Original = j.show(p.OriginalTokens[row])
 			}
+			token.Class = classes[row]
 			if list := asks[row]; len(list) > 0 {
 				token.Target, token.Weight, token.Term, token.Also = list[0].Target, list[0].Weight, list[0].Term, list[1:]
 			}

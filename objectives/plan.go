@@ -116,7 +116,16 @@ type Plan struct {
 	Batch          int64   // number of the micro-batch in the whole run, for what takes turns; kept by Reset
 	Batches        int     // micro-batches of an update, 0 outside of training; kept by Reset
 	Documents      []int64
-	Filled         int // tokens at the end that a Filler added
+	Filled         int   // tokens at the end that a Filler added
+	Read           int64 // tokens of the documents, before an objective expands or repeats them; 0: those of the plan
+}
+
+// TokensRead is what logs and limits count.
+func (p *Plan) TokensRead() int64 {
+	if p.Read > 0 {
+		return p.Read
+	}
+	return int64(len(p.Tokens))
 }
 
 // Reset empties a plan and keeps its memory.
@@ -124,7 +133,7 @@ func (p *Plan) Reset() {
 	p.Tokens, p.OriginalTokens, p.Pos = p.Tokens[:0], p.OriginalTokens[:0], p.Pos[:0]
 	p.Segments, p.Documents = p.Segments[:0], p.Documents[:0]
 	p.Terms = p.Terms[:0]
-	p.NeedsReference, p.Filled = false, 0
+	p.NeedsReference, p.Filled, p.Read = false, 0, 0
 }
 
 // Rows returns the number of loss rows of all terms.

@@ -178,7 +178,7 @@ func run(a *model.Activations, w *model.Weights, next func() (*objectives.Plan, 
 				asked.add(t, term.Targets, baseline)
 			}
 		}
-		r.Tokens += int64(len(p.Tokens))
+		r.Tokens += p.TokensRead()
 	}
 	r.measure(&unwanted, &compared)
 	if asked.rows == 0 {
