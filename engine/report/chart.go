@@ -163,11 +163,13 @@ func (c *chart) drawAxes(on surface, p plot) {
 }
 
 func (c *chart) drawLevels(on surface, p plot) {
+	x := p.width - marginRight - 4
 	for _, l := range c.levels {
 		if finite(l.y) {
 			y := p.py(l.y)
 			on.line("level", marginLeft, y, p.width-marginRight, y, "")
-			on.text("level", p.width-marginRight-4, y-5, false, l.name)
+			on.text("level", x, y-5, false, l.name)
+			x -= 150 // the next may lie at the same height
 		}
 	}
 }

@@ -174,20 +174,24 @@ func allPhases(runs []*Run) []string {
 	return names
 }
 
-// baseline adds the run's last baseline, once for runs that share it.
+// baseline adds the last baseline of each objective that the run evaluated, once for runs that share it.
 func (c *chart) baseline(run *Run, get func(Eval) *float64) {
+	var seen []string
+	names := allPhases([]*Run{run})
 	for j := len(run.Evals) - 1; j >= 0; j-- {
-		y := get(run.Evals[j])
-		if y == nil {
+		e := run.Evals[j]
+		y := get(e)
+		if y == nil || slices.Contains(seen, e.Phase) {
 			continue
 		}
-		for _, l := range c.levels {
-			if l.y == *y {
-				return
-			}
+		seen = append(seen, e.Phase)
+		l := level{*y, "unigram baseline"}
+		if len(names) > 1 && e.Phase != "" {
+			l.name += " " + e.Phase
 		}
-		c.levels = append(c.levels, level{*y, "unigram baseline"})
-		return
+		if !slices.Contains(c.levels, l) {
+			c.levels = append(c.levels, l)
+		}
 	}
 }
 

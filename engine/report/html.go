@@ -32,6 +32,7 @@ type page struct {
 type runView struct {
 	Name, Class string
 	Notes       []Note
+	Phases      phaseTable
 	Step        int64 // of the examples
 	Examples    []exampleView
 	Classes     *classesView
@@ -114,7 +115,7 @@ func newPage(runs []*Run) page {
 }
 
 func viewOf(run *Run, i int) runView {
-	v := runView{Name: run.Name, Class: colourClass(i), Notes: run.Notes, Classes: viewOfClasses(run.Classes)}
+	v := runView{Name: run.Name, Class: colourClass(i), Notes: run.Notes, Phases: phaseTableOf(run), Classes: viewOfClasses(run.Classes)}
 	for _, e := range run.Examples {
 		v.Step = max(v.Step, e.Step)
 	}
