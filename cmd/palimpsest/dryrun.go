@@ -25,8 +25,12 @@ func dryRun(c *cli.Context, config engine.Config) error {
 		}
 		line("device", "%s", p.Device)
 		line("parameters", "%s", count(p.Parameters))
-		line("memory", "%s: weights, gradients and moments %s, activations of a step %s, data %s, program %s; a checkpoint takes %s of disk",
-			size(p.Memory.Total()), size(p.Memory.Weights), size(p.Memory.Activations), size(p.Memory.Data), size(p.Memory.Program), size(p.Checkpoint))
+		reference := ""
+		if p.Memory.Reference > 0 {
+			reference = ", reference " + size(p.Memory.Reference)
+		}
+		line("memory", "%s: weights, gradients and moments %s, activations of a step %s%s, data %s, program %s; a checkpoint takes %s of disk",
+			size(p.Memory.Total()), size(p.Memory.Weights), size(p.Memory.Activations), reference, size(p.Memory.Data), size(p.Memory.Program), size(p.Checkpoint))
 		if d := p.Memory.Device; d != nil {
 			line("device", "needs %s of the %s of its memory that are free, of %s", size(d.Need), size(d.Available), size(d.Total))
 		}
@@ -92,6 +96,9 @@ func (p palette) writeExamples(w io.Writer, segments []engine.PreviewSegment) {
 			}
 			if t.Term != "" {
 				weight = fmt.Sprintf("%.6g %s", t.Weight, t.Term)
+				if t.Class != "" {
+					weight += ", " + t.Class
+				}
 				if t.Weight != 1 {
 					weightStyle = p.partial
 				}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"strconv"
@@ -28,6 +29,7 @@ func trainCommand() *cli.Command {
 		Flags: append(configFlags(),
 			&cli.StringFlag{Name: "out", Usage: "run `FOLDER`: checkpoints, log.jsonl, config.yaml, report.html"},
 			&cli.StringFlag{Name: "resume", Value: "auto", Usage: "auto goes on from the newest checkpoint of --out, never starts afresh, a `PATH` starts from that checkpoint"},
+			&cli.BoolFlag{Name: "cache-reference", Usage: "compute the logits of the run's frozen reference once, into reference.cache; train nothing"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "show configuration, parameters, memory, data and one decoded batch; train nothing"},
 		),
 		Action: train,
@@ -98,6 +100,19 @@ func applyOptions(c *cli.Context, loader *runfile.Loader) {
 	}
 }
 
+// cacheReference computes the logits that a run reads from disk.
+func cacheReference(c *cli.Context, config engine.Config) error {
+	watch := signals.Watch(context.Background())
+	defer watch.Close()
+	made, err := engine.CacheReference(engine.Options{Config: config, Watch: watch})
+	if err != nil {
+		return err
+	}
+	return show(c, made, func(w io.Writer) {
+		fmt.Fprintf(w, "%s: %s rows of the reference's logits, %s\n", made.Dir, count(made.Rows), size(made.Bytes))
+	})
+}
+
 func train(c *cli.Context) error {
 	if err := noArguments(c); err != nil {
 		return err
@@ -108,6 +123,9 @@ func train(c *cli.Context) error {
 	}
 	if c.Bool("dry-run") {
 		return dryRun(c, config)
+	}
+	if c.Bool("cache-reference") {
+		return cacheReference(c, config)
 	}
 	if err := need(c, "out"); err != nil {
 		return err
