@@ -15,6 +15,7 @@ gpu-pack: ## build what gpu-check needs into bin/gpu (compressed), to be carried
 		$(gpu_go) test -c -tags cuda -trimpath -ldflags '-s -w' -o $(GPU_PACK)/$$p/$$p.test ./$$p && \
 		if [ -d $$p/testdata ]; then cp -r $$p/testdata $(GPU_PACK)/$$p/; fi || exit 1; \
 	done
+	@mkdir -p $(GPU_PACK)/kernels/ptx/sm_80 && cp kernels/ptx/sm_80/reduce.ptx $(GPU_PACK)/kernels/ptx/sm_80/ # what cuda's tests launch
 	@git rev-parse --short=12 HEAD >$(GPU_PACK)/commit 2>/dev/null || echo unversioned >$(GPU_PACK)/commit
 	@cp README.md kernels/*.go $(GPU_PACK)/text/
 	@$(GPU_PACK)/palimpsest tokenizer train --vocab 2048 --out $(GPU_PACK)/tokenizer.json --include '*.go' --include '*.md' $(GPU_PACK)/text >/dev/null

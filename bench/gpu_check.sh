@@ -43,7 +43,7 @@ fi
 
 # Sizes: of a GPU, or of its emulation.
 if [ "$EMULATED" = 1 ]; then
-	export KERNELS='--quick --scale tiny' TINY_STEPS=12 SMALL_STEPS=4 YARD_STEPS=8 TESTS='Selftest|RelativeBatches'
+	export KERNELS='--quick --scale tiny' TINY_STEPS=12 SMALL_STEPS=4 YARD_STEPS=8 TESTS='Selftest|RelativeBatches|Replay|Resume'
 	export TINY='--set model.layers=1 --set model.width=32 --set model.heads=2 --set model.kv_heads=2 --set model.ff=64 --set data.tokens_per_step=128'
 	export SMALL=$TINY
 	export GPT2='--preset clm-cpu-tiny --set model.layers=1 --set model.width=32 --set model.heads=2 --set model.kv_heads=2 --set model.ff=64 --set data.tokens_per_step=128 --length 64 --vocab 512 --updates 4'

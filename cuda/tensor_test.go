@@ -1,11 +1,11 @@
-//go:build cuda && emulated
+//go:build cuda
 
 package cuda
 
 import "testing"
 
 // A Dense over device memory is a handle: it slices and reshapes, and keeps the host out.
-func TestEmulatedTensors(t *testing.T) {
+func testTensors(t *testing.T) {
 	d := open(t, Options{})
 	x, err := d.NewDense(Float32, 4, 6)
 	ok(t, err)
