@@ -7,6 +7,7 @@
 // Go memory, allocates nothing, and the goroutine issues up to 64 of them in one crossing into C. A command that fails
 // makes the device fail for good: later commands are dropped, and Sync, Event.Wait and CopyOut return the first failure.
 // Methods may be called from any goroutine; the order of calls is the order on the device.
+// Work that comes again and again is given to Together: see sequence.go.
 package cuda
 
 // An Address is a place in device memory; 0 is none.
