@@ -23,7 +23,8 @@ func evalAvoidCommand() *cli.Command {
 		Usage: "how much less a model writes what is unwanted than an old one, and how much else has changed",
 		Description: example("palimpsest eval avoid --reference runs/base --model runs/avoid --input prompts.txt --words unwanted.txt --data negatives-test --clean shards-test",
 			"palimpsest eval avoid --reference runs/base --model runs/a1 --model runs/a10 --model runs/a100 --input prompts.txt --words unwanted.txt --png curve.png") +
-			"\n\nBoth models continue the prompts (--prompt, arguments, --input, or what the documents of --data have before their signs), which should be none of those that were trained on. " +
+			"\n\nBoth models continue the prompts (--prompt, arguments, --input, or what the documents of --data have before their signs), which should be none of those that were trained on, " +
+			"with the same random noise at every token, so that only what a model changed differs. " +
 			"Counted are texts with something unwanted, and such tokens of 1,000; compared are new and old texts, all and those whose old text was clean: BLEU (corpus, 4 words), " +
 			"ROUGE-L, share of equal tokens, share of identical texts; judged are the texts' negative log-likelihood under the old model and the share that repeats a phrase of four words. " +
 			"Teacher-forced on --data (plane sign): probability of unwanted tokens where they stand, KL(old || new) and negative log-likelihood at kept tokens; on --clean: both at all tokens. " +
@@ -117,8 +118,9 @@ func evalAvoid(c *cli.Context) error {
 	if !old.Config.Causal() {
 		return fault.Usage.Errorf("%s continues no text", old.Dir)
 	}
+	sampling.Coupled = true
 	start := time.Now()
-	r := avoidResult{Reference: old.Dir, Step: old.Step, Source: origin, Models: []avoided{}, Smoothing: "halved for every order without a match (mteval-v13a)", Notes: []string{}}
+	r := avoidResult{Reference: old.Dir, Step: old.Step, Source: origin, Models: []avoided{}, Smoothing: "halved in turn (mteval-v13a)", Notes: []string{}}
 	a := avoidance{old: old, runner: old.Runner(), finder: finder, sampling: sampling, samples: samples, status: newStatusLine(c), result: &r}
 	defer a.status.clear()
 	if err := a.read(c); err != nil {

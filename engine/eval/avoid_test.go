@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"palimpsest/engine/model"
+	"palimpsest/kernels/philox"
 )
 
 func TestWords(t *testing.T) {
@@ -178,5 +179,43 @@ func TestDrift(t *testing.T) {
 	}
 	if _, err := MeasureDrift(runner(old), runner(new), []Signed{{make([]int32, 17), make([]int8, 17)}}); err == nil {
 		t.Error("a sequence that no step takes")
+	}
+}
+
+// Coupled draws have the same probabilities, and tokens whose logits change little keep their draws.
+func TestCoupledDraws(t *testing.T) {
+	logits := []float32{0, 3, 2, 1, 3, -1}
+	close := []float32{0, 2.9, 2, 1.05, 3.1, -1} // in another order
+	lse := logSumExp(logits)
+	one, two := philox.New(1, philox.StreamTest, 0, 0), philox.New(1, philox.StreamTest, 0, 0)
+	s, same, seen := Sampling{Temperature: 1, Coupled: true}, 0, make([]float64, len(logits))
+	const n = 4000
+	for range n {
+		id, logProb := s.next(logits, nil, &one)
+		if math.Abs(logProb-(float64(logits[id])-lse)) > 1e-12 {
+			t.Fatalf("token %d has log-probability %g", id, logProb)
+		}
+		seen[id] += 1.0 / n
+		if other, _ := s.next(close, nil, &two); other == id {
+			same++
+		}
+	}
+	for id, z := range logits {
+		if want := math.Exp(float64(z) - lse); math.Abs(seen[id]-want) > 0.03 {
+			t.Errorf("token %d drawn %g, probability %g", id, seen[id], want)
+		}
+	}
+	if same < n*93/100 {
+		t.Errorf("%d of %d draws are the same", same, n)
+	}
+	s.TopK = 1
+	if id, _ := s.next(logits, []int32{1}, &one); id != 4 {
+		t.Errorf("the only candidate is 4, not %d", id)
+	}
+	s.TopK, s.TopP = 0, 0.5
+	for range 100 {
+		if id, _ := s.next(logits, nil, &one); id != 1 && id != 4 {
+			t.Errorf("token %d is behind the first half", id)
+		}
 	}
 }

@@ -15,6 +15,10 @@ type Sampling struct {
 	TopP        float64 // only the most likely ones that together reach this probability (Holtzman et al., arXiv 1904.09751); 0 or 1: all
 	Seed        uint64
 	MaxTokens   int
+	// Coupled draws by noise that belongs to the tokens themselves, which changes no probability (the Gumbel-max trick): two
+	// models that differ little then write nearly the same, so that their texts can be compared. It costs a random number for
+	// every token of the vocabulary.
+	Coupled bool
 }
 
 // Generation is one continuation.
@@ -92,6 +96,10 @@ func (s Sampling) next(logits []float32, banned []int32, draw *philox.Draw) (id 
 			}
 		}
 	}
+	if s.Coupled {
+		id = s.loudest(logits, candidates[:len(weights)], draw)
+		return id, float64(logits[id]) - lse
+	}
 	u := draw.Float64() * total
 	pick := len(weights) - 1
 	for i, w := range weights {
@@ -102,6 +110,21 @@ func (s Sampling) next(logits []float32, banned []int32, draw *philox.Draw) (id 
 	}
 	id = candidates[pick]
 	return id, float64(logits[id]) - lse
+}
+
+// loudest returns the candidate of the largest logit with its noise.
+func (s Sampling) loudest(logits []float32, candidates []int32, draw *philox.Draw) (id int32) {
+	noise := make([]float64, len(logits))
+	for i := range noise {
+		noise[i] = -math.Log(-math.Log(draw.Float64()))
+	}
+	best := math.Inf(-1)
+	for _, c := range candidates {
+		if v := float64(logits[c])/s.Temperature + noise[c]; v > best {
+			id, best = c, v
+		}
+	}
+	return id
 }
 
 func logSumExp(logits []float32) float64 {
