@@ -46,7 +46,7 @@ func (o TuneOptions) tuneConfig() Config {
 	c := o.Config
 	c.Objective, c.Phases, c.Repeat = "clm", []Phase{{Objective: "clm", Epochs: o.Epochs}}, 1
 	c.Model = Default().Model // the model's own
-	c.Data.Train, c.Data.Valid, c.Data.Packing, c.Data.Long, c.Data.LossPlane = o.Data, Held{}, "whole", "cut", true
+	c.Data.Train, c.Data.Valid, c.Data.Packing, c.Data.LossPlane = o.Data, Held{}, "whole", true
 	c.Loss, c.SHAD, c.EMA = Default().Loss, Default().SHAD, Default().EMA
 	c.Train.Init, c.Train.Steps = o.Model, 0
 	return c
