@@ -125,3 +125,150 @@ func TestAlignmentGradients(t *testing.T) {
 		}
 	}
 }
+
+// A text's loss and gradient do not depend on what it is packed with, nor on the order.
+func TestAlignmentDoesNotDependOnPacking(t *testing.T) {
+	for _, dag := range []string{"dense", "sparse", "none"} {
+		s := alignedSettings(func(e *objectives.EXLM) { e.DAG = dag })
+		features := map[bool]string{true: "none", false: "hidden+position"}[dag == "none"]
+		var losses []float64
+		var grads [][]float64
+		for _, order := range [][]int{{0, 1, 2}, {2, 0, 1}, {1, 2, 0}} {
+			f := newAligned(t, kernels.NewRef64(), alignedConfig(features, "rope2d"), alignedPlan(t, s, order...), 0)
+			f.step.Dropout = 0 // which goes by the row of the step
+			losses = append(losses, f.loss(t, true))
+			f.a.Backward(f.w)
+			grads = append(grads, append([]float64(nil), kernels.View[float64](f.w.Grad)...))
+		}
+		for k := 1; k < 3; k++ {
+			if math.Abs(losses[k]-losses[0]) > 1e-12 {
+				t.Errorf("%s: losses %v", dag, losses)
+			}
+			for i, v := range grads[0] {
+				if math.Abs(grads[k][i]-v) > 1e-12 {
+					t.Fatalf("%s: gradient %d is %g in one order and %g in another", dag, i, v, grads[k][i])
+				}
+			}
+		}
+	}
+}
+
+// The mean over separate micro-batches is that over one.
+func TestAlignmentAccumulates(t *testing.T) {
+	s := alignedSettings(nil)
+	whole := newAligned(t, kernels.NewRef64(), alignedConfig("hidden+position", "rope2d"), alignedPlan(t, s, 0, 1, 2), 0)
+	whole.step.Dropout = 0
+	want := whole.loss(t, true)
+	whole.a.Backward(whole.w)
+	parts := []*objectives.Plan{alignedPlan(t, s, 0), alignedPlan(t, s, 1, 2)}
+	objectives.SetDenominators(parts)
+	f := newAligned(t, kernels.NewRef64(), alignedConfig("hidden+position", "rope2d"), parts[0], 0)
+	f.step.Dropout = 0
+	got := 0.0
+	for _, p := range parts {
+		f.plan = p
+		got += f.loss(t, true)
+		f.a.Backward(f.w)
+	}
+	if math.Abs(got-want) > 1e-12 {
+		t.Errorf("loss %g, in parts %g", want, got)
+	}
+	for i, v := range kernels.View[float64](whole.w.Grad) {
+		if g := kernels.View[float64](f.w.Grad)[i]; math.Abs(g-v) > 1e-12 {
+			t.Fatalf("gradient %d is %g, in parts %g", i, v, g)
+		}
+	}
+}
+
+// The float32 CPU against the float64 oracle, gradients of every parameter.
+func TestAlignmentBackendsAgree(t *testing.T) {
+	for _, dag := range []string{"dense", "sparse", "none"} {
+		p := alignedPlan(t, alignedSettings(func(e *objectives.EXLM) { e.DAG = dag }), 0, 1, 2)
+		c := alignedConfig(map[bool]string{true: "none", false: "hidden+position"}[dag == "none"], "rope2d")
+		want, got := newAligned(t, kernels.NewRef64(), c, p, 0), newAligned(t, cpuBackend(t), c, p, 0)
+		x, y := want.loss(t, true), got.loss(t, true)
+		want.a.Backward(want.w)
+		got.a.Backward(got.w)
+		if math.Abs(x-y) > 2e-5*math.Abs(x) {
+			t.Errorf("%s: loss %g, oracle %g", dag, y, x)
+		}
+		for i, param := range got.w.Params {
+			g, o, scale := kernels.View[float32](param.Grad), kernels.View[float64](want.w.Params[i].Grad), 0.0
+			for _, v := range o {
+				scale = max(scale, math.Abs(v))
+			}
+			for e := range g {
+				if !(math.Abs(float64(g[e])-o[e]) <= 1e-4*scale+2e-6) {
+					t.Fatalf("%s: %s[%d] gradient %g, oracle %g", dag, param.Name, e, g[e], o[e])
+				}
+			}
+		}
+	}
+}
+
+// A text with a target of probability 0 has no path: it is counted, named, and adds nothing to loss and gradients.
+func TestTextsWithoutAPath(t *testing.T) {
+	s := alignedSettings(func(e *objectives.EXLM) { e.K = 3 })
+	s.Mask.P = 1 // document 1 asks for token 12, the others do not
+	f := newAligned(t, kernels.NewRef64(), alignedConfig("hidden+position", "rope2d"), alignedPlan(t, s, 0, 1, 2), 0)
+	others := newAligned(t, kernels.NewRef64(), alignedConfig("hidden+position", "rope2d"), alignedPlan(t, s, 0, 2), 0)
+	run := func(f *alignedFixture) (loss float64, lost float64) {
+		f.step.Dropout = 0
+		kernels.View[float64](f.w.ByName("head.lm.bias").Master)[12] = math.Inf(-1)
+		if err := f.a.Load(f.plan, f.step); err != nil {
+			t.Fatal(err)
+		}
+		f.a.ResetResults()
+		f.a.Forward(f.w)
+		f.a.Loss(f.w, true)
+		wait := f.a.LostLater()
+		f.a.Backward(f.w)
+		later, err := wait()
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, terms, err := f.a.Results([]string{"exlm"})
+		if err != nil || terms[0].Lost != later {
+			t.Fatalf("%v, %+v, later %g", err, terms, later)
+		}
+		return terms[0].Loss, later
+	}
+	loss, lost := run(f)
+	want, none := run(others)
+	if lost != 1 || none != 0 || math.Abs(loss-want) > 1e-12 {
+		t.Errorf("%g and %g texts without a path, losses %g and %g", lost, none, loss, want)
+	}
+	for i, v := range kernels.View[float64](others.w.Grad) { // 2 of 3 count: the mean of the others is 3/2 times as much
+		if g := 1.5 * kernels.View[float64](f.w.Grad)[i]; !(math.Abs(g-v) <= 1e-12) {
+			t.Fatalf("gradient %d is %g, of the others alone %g", i, g, v)
+		}
+	}
+	f.a.Forward(f.w)
+	if first, err := f.a.FirstLost(f.w, 0); err != nil || first != 1 {
+		t.Errorf("lattice %d is the first without a path, want 1 (%v)", first, err)
+	}
+}
+
+// Lattices that a model or its activations cannot take are refused with their place.
+func TestLoadRefusesLattices(t *testing.T) {
+	p := alignedPlan(t, alignedSettings(nil), 0, 1)
+	b := kernels.NewRef64()
+	load := func(c Config, capacity Capacity) error {
+		return NewActivations(b, resolved(t, c), capacity, false).Load(p, Step{})
+	}
+	room := Capacity{Tokens: 80, Rows: 80, States: 24}
+	if err := load(alignedConfig("hidden+position", "rope2d"), room); err != nil {
+		t.Error(err)
+	}
+	if load(alignedConfig("none", "rope2d"), room) == nil {
+		t.Error("a graph without a transition head")
+	}
+	short := alignedConfig("hidden+position", "rope2d")
+	short.Links.Positions = 8
+	if load(short, room) == nil {
+		t.Error("places behind the table")
+	}
+	if load(alignedConfig("hidden", "rope2d"), Capacity{Tokens: 80, Rows: 80, States: 5}) == nil {
+		t.Error("more states than the capacity")
+	}
+}
