@@ -48,8 +48,10 @@ func finderOf(c *cli.Context) (f text.SpanFinder, origin string, err error) {
 	case "detector":
 		f, err = text.ReadMarked(path)
 	case "regexp":
-		f, err = text.NewPatterns(path)
-		return f, fmt.Sprintf("--regexp %.200q", path), err
+		if f, err = text.NewPatterns(path); err != nil {
+			return nil, "", fault.Of(err).Errorf("--regexp: %w", err)
+		}
+		return f, fmt.Sprintf("--regexp %.200q", path), nil
 	}
 	switch {
 	case err != nil:
