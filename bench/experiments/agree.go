@@ -6,9 +6,11 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"path/filepath"
 	"slices"
 
 	"palimpsest/engine/fault"
+	"palimpsest/engine/shad"
 	"palimpsest/engine/shard"
 )
 
@@ -24,6 +26,8 @@ type Agreement struct {
 	Balanced    float64     `json:"balanced"`    // mean of the recalls of both classes
 	Chance      float64     `json:"chance"`      // precision of calling everything boilerplate
 	Boilerplate float64     `json:"boilerplate"` // share of all judged tokens that are called so
+	// AUC is the chance that the loss of a known reasoning token grew more than that of a known boilerplate token.
+	AUC float64 `json:"auc"`
 }
 
 // agree judges the plane 'class' of a data set. What is known is in the planes 'class' of two copies of it, made with 'data
@@ -32,12 +36,13 @@ type Agreement struct {
 func agree(args []string) error {
 	flags := flag.NewFlagSet("experiments agree", flag.ContinueOnError)
 	judged := flags.String("data", "", "data set `FOLDER` whose classes are judged")
+	scores := flags.String("scores", "", "`FOLDER` of 'palimpsest shad score': losses of both models")
 	boilerplate := flags.String("boilerplate", "", "copy `FOLDER` where known boilerplate is called so")
 	reasoning := flags.String("reasoning", "", "copy `FOLDER` where known reasoning (and maybe boilerplate) is called boilerplate")
 	if err := flags.Parse(args); err != nil {
 		return fault.Usage.Wrap(err)
 	}
-	a, err := compareClasses(*judged, *boilerplate, *reasoning)
+	a, err := compareClasses(*scores, *judged, *boilerplate, *reasoning)
 	if err != nil {
 		return err
 	}
@@ -48,8 +53,19 @@ func agree(args []string) error {
 	return err
 }
 
-// compareClasses reads the three data sets side by side.
-func compareClasses(dirs ...string) (a Agreement, err error) {
+// compareClasses reads the three data sets and the losses side by side.
+func compareClasses(scores string, dirs ...string) (a Agreement, err error) {
+	var losses [2]*shad.LossReader
+	for i, name := range []string{"nll-model", "nll-tuned"} {
+		if losses[i], err = shad.ReadLosses(filepath.Join(scores, name)); err != nil {
+			return a, err
+		}
+		if losses[i] == nil {
+			return a, fault.Data.Errorf("%s has no finished losses %s; hint: palimpsest shad score goes on", scores, name)
+		}
+		defer losses[i].Close()
+	}
+	var grown [2][]float64 // by known class: by how much losses grew
 	var streams []*shard.Stream
 	for _, dir := range dirs {
 		ds, err := shard.Open(dir)
@@ -84,11 +100,17 @@ func compareClasses(dirs ...string) (a Agreement, err error) {
 			}
 		}
 		a.Documents++
+		growth, err := growthOf(losses, documents[0].Planes["class"])
+		if err != nil {
+			return a, err
+		}
 		classes, known, other := documents[0].Planes["class"], documents[1].Planes["class"], documents[2].Planes["class"]
 		for k, class := range classes {
 			if class > 1 {
 				continue
 			}
+			by := growth[0]
+			growth = growth[1:]
 			answered++
 			if class == 0 {
 				called++
@@ -96,14 +118,50 @@ func compareClasses(dirs ...string) (a Agreement, err error) {
 			switch {
 			case known[k] == 0:
 				a.Counts[0][class]++
+				grown[0] = append(grown[0], by)
 			case other[k] == 0:
 				a.Counts[1][class]++
+				grown[1] = append(grown[1], by)
 			}
 		}
 	}
 	a.rates()
-	a.Boilerplate = share(called, answered)
+	a.Boilerplate, a.AUC = share(called, answered), auc(grown[0], grown[1])
 	return a, nil
+}
+
+// growthOf reads the next document's losses, which are those of its tokens with a class.
+func growthOf(losses [2]*shad.LossReader, classes []byte) (growth []float64, err error) {
+	n := 0
+	for _, class := range classes {
+		if class <= 1 {
+			n++
+		}
+	}
+	base, err := losses[0].Next(nil, n)
+	if err != nil {
+		return nil, err
+	}
+	tuned, err := losses[1].Next(nil, n)
+	for i := range tuned {
+		growth = append(growth, float64(tuned[i])-float64(base[i]))
+	}
+	return growth, err
+}
+
+// auc is the chance that a number of high is above one of low; equal ones count half.
+func auc(low, high []float64) float64 {
+	slices.Sort(low)
+	sum := 0.0
+	for _, v := range high {
+		first, _ := slices.BinarySearch(low, v)
+		last := first
+		for last < len(low) && low[last] == v {
+			last++
+		}
+		sum += float64(first+last) / 2
+	}
+	return sum / max(1, float64(len(low))*float64(len(high)))
 }
 
 // rates fills in what follows from the counts.

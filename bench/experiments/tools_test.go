@@ -1,11 +1,13 @@
 package main
 
 import (
+	"errors"
 	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
 
+	"palimpsest/engine/shad"
 	"palimpsest/engine/shard"
 )
 
@@ -57,7 +59,17 @@ func TestAgree(t *testing.T) {
 	judged := classes(t, tokens, 255, 0, 1, 0, 1, 0)
 	boilerplate := classes(t, tokens, 0, 0, 0, 1, 1, 1)
 	reasoning := classes(t, tokens, 0, 0, 1, 0, 0, 1)
-	a, err := compareClasses(judged, boilerplate, reasoning)
+	scores := t.TempDir()
+	for name, losses := range map[string][]float32{"nll-model": {1, 1, 1, 1, 1}, "nll-tuned": {1, 3, 2, 4, 9}} {
+		w, err := shad.WriteLosses(filepath.Join(scores, name), shad.Scored{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(w.Append(losses), w.Commit(true), w.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a, err := compareClasses(scores, judged, boilerplate, reasoning)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +77,10 @@ func TestAgree(t *testing.T) {
 	if a.Counts != [2][2]int64{{1, 1}, {1, 1}} || a.Tokens != 4 || a.Precision != 0.5 || a.Recall != 0.5 || a.Balanced != 0.5 || a.Boilerplate != 0.6 {
 		t.Errorf("%+v", a)
 	}
-	if _, err := compareClasses(judged, boilerplate, classes(t, []int32{1, 2, 3, 4, 5, 7}, 0, 0, 1, 0, 0, 1)); err == nil || !strings.Contains(err.Error(), "differ at document 0") {
+	if a.AUC != 0.75 { // growths 0 and 2 against 1 and 3
+		t.Errorf("AUC %g", a.AUC)
+	}
+	if _, err := compareClasses(scores, judged, boilerplate, classes(t, []int32{1, 2, 3, 4, 5, 7}, 0, 0, 1, 0, 0, 1)); err == nil || !strings.Contains(err.Error(), "differ at document 0") {
 		t.Errorf("other documents: %v", err)
 	}
 }
