@@ -23,9 +23,9 @@ func phaseTableOf(run *Run) (t phaseTable) {
 	if len(bands) < 2 {
 		return t
 	}
-	for _, e := range run.Evals {
-		if e.Phase != "" && !slices.Contains(t.Objectives, e.Phase) {
-			t.Objectives = append(t.Objectives, e.Phase)
+	for _, name := range allPhases([]*Run{run}) {
+		if name != "" && slices.ContainsFunc(run.Evals, func(e Eval) bool { return e.Phase == name }) {
+			t.Objectives = append(t.Objectives, name)
 		}
 	}
 	for _, b := range bands {
