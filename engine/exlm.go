@@ -329,3 +329,22 @@ func (t *Trainer) logExpanded(p *objectives.Plan) error {
 	}
 	return nil
 }
+
+// fullLattices makes the term of a plan that rehearses a step one of as many and as long lattices as there may be.
+func (j *job) fullLattices(t *objectives.Term) {
+	states, k := j.mostStates(), max(1, j.config.EXLM.K)
+	if states == 0 {
+		return
+	}
+	*t = objectives.Term{Name: t.Name, Kind: objectives.Alignment, Head: t.Head, Rows: t.Rows, Share: 1, Den: 1, Mode: kernels.DAG, Sparse: j.config.EXLM.DAG == "sparse",
+		Sources: t.Rows, Places: t.Rows}
+	if !j.config.EXLM.Linked() {
+		t.Mode = kernels.CTC
+	}
+	for from := 0; from < len(t.Rows); from += states {
+		l := kernels.Lattice{Start: int32(from), End: int32(min(from+states, len(t.Rows))), First: int32(len(t.Targets))}
+		l.Last = l.First + max(1, (l.End-l.Start)/int32(k))
+		t.Lattices, t.Weights = append(t.Lattices, l), append(t.Weights, 1)
+		t.Targets = append(t.Targets, make([]int32, l.Last-l.First)...)
+	}
+}

@@ -70,6 +70,7 @@ func (j *job) fullPlan() *objectives.Plan {
 	}
 	rows := make([]int32, d.TokensPerStep)
 	p.Terms = []objectives.Term{{Head: objectives.HeadLM, Kind: objectives.CrossEntropy, Rows: rows, Targets: rows, Share: 1, Den: 1}}
+	j.fullLattices(&p.Terms[0])
 	if j.reference != nil {
 		t := &p.Terms[0]
 		t.Kind, t.Pulls, t.NeedsReference = objectives.ReferenceKL, objectives.Pulls{Unwanted: kernels.ForwardKL, Kept: kernels.ForwardKL}, true
