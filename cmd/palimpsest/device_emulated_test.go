@@ -124,20 +124,23 @@ func TestLostDeviceEmulated(t *testing.T) {
 	train := func(out string) []string {
 		return append(append([]string{"train", "--preset", "clm-cpu-tiny", "--data", shards, "--device", "cuda", "--out", out, "--set", "checkpoint.every=4"}, smallest...), "--steps", "10")
 	}
-	straight, lost := filepath.Join(t.TempDir(), "straight"), filepath.Join(t.TempDir(), "lost")
+	straight := filepath.Join(t.TempDir(), "straight")
 	must(t, train(straight)...)
-	code, text := child(t, []string{"PALIMPSEST_EMU_FAIL=cuLaunchKernel:350:700"}, train(lost)...)
-	if code != 8 || !strings.Contains(text, "700") {
-		t.Errorf("exit code %d: %s", code, text)
-	}
-	if !exists(filepath.Join(lost, "checkpoints", "step-0000004")) || exists(filepath.Join(lost, "checkpoints", "step-0000008")) {
-		t.Error("the device was not lost between steps 4 and 8")
-	}
-	code, text = child(t, nil, train(lost)...)
-	if code != 0 || !strings.Contains(text, "resuming from") {
-		t.Errorf("resumed: exit code %d: %s", code, text)
-	}
-	if weights(straight) != weights(lost) {
-		t.Error("the resumed run has other weights")
+	for _, x := range []struct{ graph, fail string }{{"off", "cuLaunchKernel:350:700"}, {"auto", "cuGraphLaunch:15:700"}} {
+		lost := filepath.Join(t.TempDir(), "lost")
+		code, text := child(t, []string{"PALIMPSEST_EMU_FAIL=" + x.fail}, append(train(lost), "--set", "train.graph="+x.graph)...)
+		if code != 8 || !strings.Contains(text, "700") {
+			t.Errorf("%s: exit code %d: %s", x.fail, code, text)
+		}
+		if !exists(filepath.Join(lost, "checkpoints", "step-0000004")) || exists(filepath.Join(lost, "checkpoints", "step-0000008")) {
+			t.Errorf("%s: the device was not lost between steps 4 and 8", x.fail)
+		}
+		code, text = child(t, nil, train(lost)...)
+		if code != 0 || !strings.Contains(text, "resuming from") {
+			t.Errorf("%s: resumed: exit code %d: %s", x.fail, code, text)
+		}
+		if weights(straight) != weights(lost) {
+			t.Errorf("%s: the resumed run has other weights", x.fail)
+		}
 	}
 }
