@@ -107,13 +107,18 @@ type termBuffers struct {
 func NewActivations(b kernels.Backend, c Config, capacity Capacity, train bool) *Activations {
 	a := &Activations{b: b}
 	a.allocate(c, capacity, train, b.Info().Compute, b.Info().Master, b.Alloc)
-	if c.relative() {
-		a.rel.upload(b, c)
-	}
-	if c.Adapter.On() {
-		a.adapter.upload(b, c)
-	}
+	a.upload()
 	return a
+}
+
+// upload fills the constants.
+func (a *Activations) upload() {
+	if a.c.relative() {
+		a.rel.upload(a.b, a.c)
+	}
+	if a.c.Adapter.On() {
+		a.adapter.upload(a.b, a.c)
+	}
 }
 
 // MemoryBytes returns what a training step needs: parameters, those that are trained with gradients and two moments, and all

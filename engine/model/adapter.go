@@ -23,7 +23,7 @@ type Adapter struct {
 	Alpha   float64  `yaml:"alpha" min:">0" doc:"an adapter's part of a layer's output is multiplied by alpha / rank"`
 	Targets []string `yaml:"targets" enum:"attention.qkv,attention.proj,mlp.up,mlp.down" doc:"linear layers that have adapters, in every block"`
 	Scaling string   `yaml:"scaling" enum:"standard,rank_stabilized" doc:"rank_stabilized: alpha / sqrt(rank) instead of alpha / rank (arXiv 2312.03732)"`
-	Heads   bool     `yaml:"heads" doc:"classification heads are trained in full beside the adapters; false: they stay as train.init has them"`
+	Heads   bool     `yaml:"heads" doc:"classification heads, and a transition head (ExLM), are trained in full beside the adapters; false: they stay as train.init has them"`
 }
 
 // AdapterTargets are the linear layers of a block, in the order of its forward pass.
@@ -124,7 +124,7 @@ func (w *Weights) layoutAdapters() {
 		return
 	}
 	for _, p := range w.Params {
-		p.Frozen = !(c.Adapter.Heads && strings.HasPrefix(p.Name, ClassifierPrefix))
+		p.Frozen = !(c.Adapter.Heads && (strings.HasPrefix(p.Name, ClassifierPrefix) || strings.HasPrefix(p.Name, LinksPrefix)))
 	}
 	for i := range w.blocks {
 		b := &w.blocks[i]

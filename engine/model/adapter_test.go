@@ -115,6 +115,40 @@ func TestAdaptersAreLowRankSums(t *testing.T) {
 	}
 }
 
+// A transition head beside adapters has exact gradients where it is trained, and none where it is not.
+func TestAdaptersBesideATransitionHead(t *testing.T) {
+	for _, heads := range []bool{true, false} {
+		c := alignedConfig("hidden+position", "rope2d")
+		c.Adapter = adapterOn(2, 3, AdapterTargets...)
+		c.Adapter.Heads = heads
+		f := newAligned(t, kernels.NewRef64(), c, alignedPlan(t, alignedSettings(nil), 0, 1, 2), 0)
+		f.w.perturbAdapters(f.b)
+		f.loss(t, true)
+		f.a.Backward(f.w)
+		for _, p := range f.w.Params {
+			if p.Frozen != !(IsAdapter(p.Name) || heads && strings.HasPrefix(p.Name, LinksPrefix)) || p.Frozen != p.Grad.Absent() {
+				t.Fatalf("%s frozen: %v", p.Name, p.Frozen)
+			}
+			if p.Frozen {
+				continue
+			}
+			const h = 1e-5
+			grad, value := kernels.View[float64](p.Grad), kernels.View[float64](p.Master)
+			for e := 0; e < len(value); e += 1 + len(value)/3 {
+				x := value[e]
+				value[e] = x + h
+				up := f.loss(t, false)
+				value[e] = x - h
+				down := f.loss(t, false)
+				value[e] = x
+				if want := (up - down) / (2 * h); !(math.Abs(grad[e]-want) <= 1e-7*(1+math.Abs(want))) {
+					t.Errorf("%s[%d]: gradient %.12g, difference %.12g", p.Name, e, grad[e], want)
+				}
+			}
+		}
+	}
+}
+
 // What is frozen has no gradient and lies apart from what is trained; the memory is what MemoryBytes says.
 func TestAdapterLayout(t *testing.T) {
 	for name, c := range adaptedVariants() {

@@ -123,16 +123,16 @@ func (a *Activations) backwardLinks(w *Weights, lattices []kernels.Lattice, plac
 	C, heads := c.Width, c.Links.Heads
 	a.b.LinksBackward(kernels.LinksBackward{DQK: l.dqk, DGate: l.dgate, DLogE: l.dlogE, LogE: l.logE, LSE: l.lse, QK: l.qk, Gate: l.gate, Groups: groups,
 		Lattices: lattices, Rows: n, H: heads, D: C / heads})
-	a.b.LinearBackwardWeight(p.qk.weight.grad(), p.qk.bias.grad(), l.dqk, h, n, C, 2*C)
+	a.weightBackward(p.qk, l.dqk, h, n, C, 2*C)
 	a.b.LinearBackwardInput(dh, l.dqk, p.qk.weight.compute(), kernels.Buf{}, n, C, 2*C, kernels.None, true)
-	a.b.LinearBackwardWeight(p.gate.weight.grad(), p.gate.bias.grad(), l.dgate, h, n, C, heads)
+	a.weightBackward(p.gate, l.dgate, h, n, C, heads)
 	a.b.LinearBackwardInput(dh, l.dgate, p.gate.weight.compute(), kernels.Buf{}, n, C, heads, kernels.None, true)
-	if !c.Links.places() {
+	if !c.Links.places() || p.places.Frozen {
 		return
 	}
-	a.b.LinearBackwardWeight(p.placeQK.weight.grad(), kernels.Buf{}, l.dqk, l.place, n, C, 2*C)
+	a.weightBackward(p.placeQK, l.dqk, l.place, n, C, 2*C)
 	a.b.LinearBackwardInput(l.dplace, l.dqk, p.placeQK.weight.compute(), kernels.Buf{}, n, C, 2*C, kernels.None, false)
-	a.b.LinearBackwardWeight(p.placeGate.weight.grad(), kernels.Buf{}, l.dgate, l.place, n, C, heads)
+	a.weightBackward(p.placeGate, l.dgate, l.place, n, C, heads)
 	a.b.LinearBackwardInput(l.dplace, l.dgate, p.placeGate.weight.compute(), kernels.Buf{}, n, C, heads, kernels.None, true)
 	a.b.EmbedBackward(p.places.grad(), kernels.Buf{}, kernels.Buf{}, l.dplace, places, kernels.Buf{}, n, C)
 }

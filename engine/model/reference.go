@@ -51,9 +51,7 @@ func (a *Activations) SetReference(w *Weights, sharedDropout bool) {
 	a.frozen = &reference{weights: w, acts: &Activations{b: a.b}, dropout: sharedDropout}
 	r := a.frozen.acts
 	r.allocate(w.Config, a.referenceCapacity(), false, info.Compute, info.Master, a.b.Alloc)
-	if w.Config.relative() {
-		r.rel.upload(a.b, w.Config)
-	}
+	r.upload()
 }
 
 // referenceCapacity is the same as that of the trained model, with chunks of the same rows.
