@@ -26,7 +26,7 @@ func dataCommand() *cli.Command {
 		Name:  "data",
 		Usage: "build a data set from text or token files, annotate it, verify it, look into it, or export it",
 		Subcommands: []*cli.Command{
-			buildCommand(), verifyCommand(), inspectCommand(), annotateCommand(), importCommand(), exportCommand(),
+			buildCommand(), verifyCommand(), inspectCommand(), annotateCommand(), convertCommand(), importCommand(), exportCommand(),
 		},
 	}
 }

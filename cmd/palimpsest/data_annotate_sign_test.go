@@ -124,3 +124,59 @@ func TestDataAnnotateSigns(t *testing.T) {
 	contains(t, must(t, "data", "annotate", other, "--plane", "sign", "--partial", "--records", write(t, filepath.Join(dir, "one.jsonl"), `{"output": "the lazy dog", "fixed": "the dog"}`), "--fields", "generation=output,correction=fixed"),
 		"in 1 documents", "1 documents have no record")
 }
+
+func TestDataConvert(t *testing.T) {
+	dir := t.TempDir()
+	var rows strings.Builder
+	rows.WriteString("bbcid,system,summary,hallucination_type,hallucinated_span,hallucinated_span_start,hallucinated_span_end,worker_id\n")
+	for i := range 40 {
+		fmt.Fprintf(&rows, "%d,A,the quick brown fox,extrinsic,quick,5,9,w0\n%d,A,the quick brown fox,extrinsic,quick brown,5,15,w1\n%d,B,the lazy dog,intrinsic,cat,1,3,w0\n", i, i, i)
+	}
+	file := write(t, filepath.Join(dir, "x.csv"), rows.String())
+	out := filepath.Join(dir, "out")
+	contains(t, must(t, "data", "convert", "--out", out, "--valid", "0.3", file), "120 rows", "40 spans are not in their summary, dropped")
+	articles := map[string]int{}
+	texts := 0
+	for part, name := range []string{"train.jsonl", "valid.jsonl"} {
+		content, err := os.ReadFile(filepath.Join(out, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range strings.Split(strings.TrimSpace(string(content)), "\n") {
+			var r struct {
+				Article string
+				Spans   []spanRecord
+				System  string
+			}
+			if err := json.Unmarshal([]byte(line), &r); err != nil {
+				t.Fatal(err)
+			}
+			if before, seen := articles[r.Article]; seen && before != part {
+				t.Errorf("article %s is in both parts", r.Article)
+			}
+			articles[r.Article] = part
+			texts++
+			if want := "[{4 15 quick brown}]"; r.System == "A" && fmt.Sprint(r.Spans) != want || r.System == "B" && r.Spans == nil {
+				t.Errorf("%v, want %s", r.Spans, want)
+			}
+		}
+	}
+	held := 0
+	for _, part := range articles {
+		held += part
+	}
+	if texts != 80 || held < 4 || held > 20 {
+		t.Errorf("%d texts, %d of 40 articles held out", texts, held)
+	}
+	_, tokenizer := corpus(t)
+	_, r := built(t, tokenizer, "--shape", "generation", filepath.Join(out, "train.jsonl"))
+	if r.Unwanted == 0 || r.Kept == 0 {
+		t.Errorf("%+v", r)
+	}
+	contains(t, must(t, "data", "convert", "--out", out, "--force", "--vote", "2", file), "120 rows")
+	refuses(t, 2, []string{"exists already"}, "data", "convert", "--out", out, file)
+	refuses(t, 2, []string{"--vote"}, "data", "convert", "--out", out, "--vote", "0", file)
+	refuses(t, 2, []string{"--valid"}, "data", "convert", "--out", out, "--valid", "1", file)
+	refuses(t, 3, []string{"no file"}, "data", "convert", "--out", out, filepath.Join(dir, "none.csv"))
+	refuses(t, 3, []string{"bad.csv:1", "bbcid"}, "data", "convert", "--out", out, "--force", write(t, filepath.Join(dir, "bad.csv"), "a,b\n1,2\n"))
+}

@@ -140,7 +140,7 @@ func TestAddPlaneFailsCleanlyAtEveryOperation(t *testing.T) {
 
 // Whatever operation of replacing a plane fails, the data set is whole: with the old plane, the new one, or none.
 func TestReplacingAPlaneFailsCleanlyAtEveryOperation(t *testing.T) {
-	docs := corpus(30, 60, 300, 28)
+	docs := corpus(12, 40, 300, 28)
 	fill := func(d Document) ([]byte, error) { return planeOf(d), nil }
 	inverted := func(d Document) ([]byte, error) { // sees the plane that it replaces
 		v := make([]byte, len(d.Tokens))
