@@ -16,7 +16,7 @@ func chartsOf(runs []*Run) []*chart {
 			func(s Step) float64 { return s.GradNorm }),
 		stepChart(runs, chart{title: "Throughput", note: "tokens a second", tick: trimmed, text: "number", fromZero: true}, true,
 			func(s Step) float64 { return s.TokensPerS })}
-	charts = append(charts, classCharts(runs)...)
+	charts = append(append(charts, classCharts(runs)...), measureCharts(runs)...)
 	if halves := slices.DeleteFunc(slices.Clone(charts[1:]), func(c *chart) bool { return len(c.curves) == 0 }); len(halves)%2 == 1 {
 		halves[len(halves)-1].wide = true // it would stand alone in a row of two
 	}
@@ -97,6 +97,30 @@ func partsChart(runs []*Run) *chart {
 		}
 	}
 	return c
+}
+
+// measureCharts shows each further figure of an objective that training lines have, beside its held-out values.
+func measureCharts(runs []*Run) (charts []*chart) {
+	names := map[string]bool{}
+	for _, run := range runs {
+		for _, s := range run.Steps {
+			for name := range s.Measures {
+				names[name] = true
+			}
+		}
+	}
+	at := func(measures map[string]float64, name string) *float64 {
+		if v, ok := measures[name]; ok {
+			return &v
+		}
+		return nil
+	}
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		c := &chart{title: name, mayLog: true, tick: tickText, text: "number"}
+		c.phased(runs, func(s Step) *float64 { return at(s.Measures, name) }, func(e Eval) *float64 { return at(e.Measures, name) })
+		charts = append(charts, c)
+	}
+	return charts
 }
 
 // add takes a curve that has points, smoothed if it is long enough for that.
