@@ -12,8 +12,16 @@ import (
 
 // AntLM is the run file's section on the objective antlm, which mixes causal and masked language modelling.
 type AntLM struct {
-	Mix map[string]float64 `yaml:"mix" min:"0" doc:"shares of clm, mlm and mntp; they are divided by their sum, so that {mntp: 15, clm: 1} is GPT-BERT's"`
-	By  string             `yaml:"by" enum:"document,batch,step" doc:"what is of one kind: a document, by a draw in every epoch; a micro-batch, or a whole step, in turns that keep the shares exactly"`
+	Mix    map[string]float64 `yaml:"mix" min:"0" doc:"shares of clm, mlm and mntp; they are divided by their sum, so that {mntp: 15, clm: 1} is GPT-BERT's"`
+	By     string             `yaml:"by" enum:"document,batch,step,device" doc:"what is of one kind: a document, by a draw in every epoch; a micro-batch, or a whole step, in turns that keep the shares exactly; device: the micro-batches of an update stand for GPT-BERT's devices, the first ones masked, the last ones causal"`
+	Compat AntLMCompat        `yaml:"compat" doc:"behaviour of GPT-BERT's code that this program otherwise mends"`
+}
+
+// AntLMCompat switches on what GPT-BERT's code does otherwise in a mix.
+type AntLMCompat struct {
+	DeviceMean bool `yaml:"gptbert_device_mean" doc:"micro-batches, which stand for devices, are averaged each by itself, so that a label counts more in one that has few"`
+	NoEOS      bool `yaml:"gptbert_no_eos" doc:"the end token is never a causal target, so that no end of text is learned"`
+	Ties       bool `yaml:"gptbert_ties" doc:"the last masked unit is taken whole, though it exceeds mask.p"`
 }
 
 // Modes lists what antlm can mix, in the order of its terms.
@@ -73,6 +81,7 @@ func (a AntLM) Parts() (names []string) {
 // with c its share, and the turns that are left are dealt out among the others in the same way.
 type antLM struct {
 	by     string
+	alone  bool // each micro-batch's mean by itself
 	seed   uint64
 	parts  []mode
 	shares []float64 // of the parts, 1 together
@@ -92,7 +101,13 @@ func newAntLM(s Settings) (*antLM, error) {
 	if err := ValidateMix(s.AntLM.Mix); err != nil {
 		return nil, fmt.Errorf("objective antlm: mix: %w", err)
 	}
-	a := &antLM{by: s.AntLM.By, seed: philox.Derive(s.Seed, modeSeed)}
+	if !s.Held {
+		s.compat = s.AntLM.Compat
+	}
+	if s.compat.DeviceMean && s.Loss.Reweigh.On() {
+		return nil, fmt.Errorf("antlm.compat.gptbert_device_mean: rows are weighed by loss.reweigh.rule: %s already; hint: none", s.Loss.Reweigh.Rule)
+	}
+	a := &antLM{by: s.AntLM.By, seed: philox.Derive(s.Seed, modeSeed), alone: s.compat.DeviceMean}
 	total := 0.0
 	for _, name := range s.AntLM.Parts() {
 		o, err := New(name, s)
@@ -124,7 +139,8 @@ func (a *antLM) Planes() (names []string) {
 func (a *antLM) Begin(p *Plan) {
 	p.Reset()
 	for i, part := range a.parts {
-		part.lmTerm(p, part.Name()).Share = a.share(i, p)
+		t := part.lmTerm(p, part.Name())
+		t.Share, t.Alone = a.share(i, p), a.alone
 	}
 }
 
@@ -139,7 +155,7 @@ func (a *antLM) share(part int, p *Plan) float64 {
 	}
 	first, own := p.Batch/int64(p.Batches)*n, 0
 	for r := first; r < first+n; r++ {
-		if a.turn(r) == part {
+		if a.by == "device" && a.device(r-first, n) == part || a.by != "device" && a.turn(r) == part {
 			own++
 		}
 	}
@@ -155,6 +171,8 @@ func (a *antLM) Plan(doc Document, p *Plan) {
 		part = a.pick(d.Float64())
 	case a.by == "step":
 		part = a.turn(p.Batch / int64(p.Batches))
+	case a.by == "device":
+		part = a.device(p.Batch%int64(p.Batches), int64(p.Batches))
 	default:
 		part = a.turn(p.Batch)
 	}
@@ -169,6 +187,19 @@ func (a *antLM) pick(u float64) int {
 		}
 	}
 	return len(a.shares) - 1
+}
+
+// device returns the mode of micro-batch i of n, the last mode first: with 15 masked parts and a causal one, and n = 16, the
+// first 15 are masked (GPT-BERT: rank * 16 < 15 * world).
+func (a *antLM) device(i, n int64) int {
+	const slack = 1e-9
+	sum := 0.0
+	for part := len(a.shares) - 1; part > 0; part-- {
+		if sum += a.shares[part]; float64(i) < sum*float64(n)-slack {
+			return part
+		}
+	}
+	return 0
 }
 
 // turn returns the mode of turn r, a whole micro-batch or step.

@@ -192,6 +192,99 @@ func TestAntLMDenominators(t *testing.T) {
 	}
 }
 
+// GPT-BERT gives the first devices masked batches, rank*16 < 15*world; micro-batches stand for devices.
+func TestAntLMByDevice(t *testing.T) {
+	for _, x := range []struct {
+		mix   map[string]float64
+		world int
+		want  string // cLm, mLm, mNtp by device
+	}{
+		{map[string]float64{"mntp": 15, "clm": 1}, 16, "nnnnnnnnnnnnnnnl"},
+		{map[string]float64{"mntp": 15, "clm": 1}, 8, "nnnnnnnn"}, // 7*16 < 15*8
+		{map[string]float64{"mntp": 1, "clm": 1}, 3, "nnl"},
+		{map[string]float64{"mntp": 1, "mlm": 1, "clm": 2}, 4, "nlll"},
+	} {
+		o, err := New("antlm", mixing("device", x.mix))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, sum := "", 0.0
+		for i := range 2 * x.world {
+			p := &Plan{Batch: int64(i), Batches: x.world}
+			o.Begin(p)
+			o.Plan(document(int64(i), 0, 30), p)
+			for _, term := range p.Terms {
+				if len(term.Rows) > 0 {
+					got += string(term.Name[1])
+				}
+				if i == 0 {
+					sum += term.Share
+				}
+			}
+		}
+		if got != x.want+x.want || math.Abs(sum-1) > 1e-12 {
+			t.Errorf("%v on %d devices: %s, want %s; shares add up to %g", x.mix, x.world, got, x.want, sum)
+		}
+	}
+}
+
+// GPT-BERT's code by hand: means of devices are averaged, the end token is no target, the last span is taken whole.
+func TestAntLMCompat(t *testing.T) {
+	s := mixing("device", map[string]float64{"clm": 1})
+	s.AntLM.Compat = AntLMCompat{DeviceMean: true, NoEOS: true}
+	var plans []*Plan
+	for i, n := range []int{5, 2, 9} {
+		o, err := New("antlm", s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := &Plan{Batch: int64(i), Batches: 3}
+		o.Begin(p)
+		doc := document(int64(i), 0, n)
+		doc.Tokens = append(slices.Clone(doc.Tokens[:n-1]), s.Vocabulary.EOS)
+		o.Plan(doc, p)
+		plans = append(plans, p)
+	}
+	SetDenominators(plans)
+	for i, rows := range []int{3, 0, 7} { // the first token has no state before it, the last is the end
+		term := plans[i].Terms[0]
+		if len(term.Rows) != rows || term.Den != 10 {
+			t.Fatalf("micro-batch %d: %d rows, want %d; divided by %g", i, len(term.Rows), rows, term.Den)
+		}
+		sum := 0.0
+		for _, w := range term.Weights {
+			sum += float64(w) / term.Den
+		}
+		if rows > 0 && math.Abs(sum-0.5) > 1e-6 { // of two devices with labels
+			t.Errorf("micro-batch %d weighs %g", i, sum)
+		}
+	}
+	s.Held = true
+	o, err := New("antlm", s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := new(Plan)
+	o.Begin(p)
+	o.Plan(Document{Tokens: []int32{10, 11, s.Vocabulary.EOS}}, p)
+	if term := p.Terms[0]; len(term.Rows) != 2 || term.Alone {
+		t.Errorf("an evaluation is without the switches: %+v", term)
+	}
+	ties := mixing("document", map[string]float64{"mntp": 1})
+	ties.Mask.P, ties.Mask.Unit, ties.Mask.Span = 0.25, "span", Span{Kind: "uniform", Min: 4, Max: 4, Of: "token"}
+	exact := planned(t, "antlm", ties, document(1, 0, 41))
+	ties.AntLM.Compat.Ties = true
+	whole := planned(t, "antlm", ties, document(1, 0, 41))
+	if a, b := len(exact.Terms[0].Rows), len(whole.Terms[0].Rows); a != 9 || b != 12 {
+		t.Errorf("%d tokens are masked, with whole spans %d; want 9 and 12", a, b)
+	}
+	s = mixing("batch", map[string]float64{"clm": 1, "mlm": 1})
+	s.AntLM.Compat.DeviceMean, s.Loss.Reweigh.Rule = true, "softmax"
+	if _, err := New("antlm", s); err == nil || !strings.Contains(err.Error(), "gptbert_device_mean") {
+		t.Errorf("beside weights from losses: %v", err)
+	}
+}
+
 func TestAntLMRefusals(t *testing.T) {
 	for want, mix := range map[string]map[string]float64{
 		"above 0 for at least one":  {"clm": 0, "mlm": 0},

@@ -23,7 +23,7 @@ func (c *clm) Plan(doc Document, p *Plan) {
 	start := p.segment(doc, kernels.Causal)
 	t := c.lmTerm(p, c.Name())
 	for i := 1; i < len(doc.Tokens); i++ {
-		if doc.context(i) {
+		if doc.context(i) || c.compat.NoEOS && doc.Tokens[i] == c.Vocabulary.EOS {
 			continue
 		}
 		t.ask(start+i-1, doc.Tokens[i], doc, i)

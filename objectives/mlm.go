@@ -120,6 +120,10 @@ func (m *mlm) choose(doc Document, progress float64, d *philox.Draw) {
 	}
 	wanted := min(eligible, int(m.Mask.rate(KindBase, progress)*float64(eligible)+d.Float64()))
 	m.list = m.Mask.units(m.list, n, free, m.wordStarts(doc), d)
+	if m.compat.Ties {
+		chooseWhole(m.list, wanted, d, take)
+		return
+	}
 	choose(m.list, wanted, m.Mask.Unit == "span" && m.Mask.Span.Of != "word", d, take)
 }
 

@@ -26,6 +26,8 @@ type Settings struct {
 	Reference  bool      // the run has a frozen reference model
 	Expansion  Expansion // of begin and end tokens in classify and tag
 	Held       bool      // for evaluations
+
+	compat AntLMCompat // of a part of antlm
 }
 
 // Names lists the objectives that New knows.

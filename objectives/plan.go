@@ -100,6 +100,7 @@ type Term struct {
 	Watched    []uint8   // [len(Rows)] 0, 1 or none: classes whose losses the log tells apart, whatever the rule does; may be nil
 	Reference  []float32 // [len(Rows)] losses that are subtracted before rows are compared; may be nil
 	Share      float64   // factor of the whole term in the loss, 1 when it is the only one
+	Alone      bool      // in the denominator, each micro-batch of an update counts as a whole, however many rows it has
 	Den        float64   // denominator, of the whole update: SetDenominators
 	Options    LossOptions
 }
@@ -196,11 +197,14 @@ func (p *Plan) close() {
 // 1, so that it adds nothing, and so does one that is a sum. It also says which plans need the reference: those with rows of a
 // term that does.
 func SetDenominators(plans []*Plan) {
-	total := map[string]float64{}
+	total, batches := map[string]float64{}, map[string]float64{}
 	for _, p := range plans {
 		p.NeedsReference = slices.ContainsFunc(p.Terms, func(t Term) bool { return t.NeedsReference && len(t.Rows) > 0 })
 		for i := range p.Terms {
-			total[p.Terms[i].Name] += p.Terms[i].Weight()
+			w := p.Terms[i].Weight()
+			if total[p.Terms[i].Name] += w; w > 0 {
+				batches[p.Terms[i].Name]++
+			}
 		}
 	}
 	for _, p := range plans {
@@ -209,7 +213,27 @@ func SetDenominators(plans []*Plan) {
 			if t.Den = total[t.Name]; t.Den == 0 || t.Sum {
 				t.Den = 1
 			}
+			if t.Alone {
+				t.alone(batches[t.Name])
+			}
 		}
+	}
+}
+
+// alone weighs the rows of one of several micro-batches so that each of these has the same weight in Den.
+func (t *Term) alone(batches float64) {
+	own := t.Weight()
+	if own == 0 {
+		return
+	}
+	factor := float32(t.Den / (batches * own))
+	if len(t.Weights) == 0 {
+		for range t.Rows {
+			t.Weights = append(t.Weights, 1)
+		}
+	}
+	for i := range t.Weights {
+		t.Weights[i] *= factor
 	}
 }
 

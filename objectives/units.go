@@ -78,6 +78,17 @@ func choose(units []unit, wanted int, cut bool, d *philox.Draw, take func(unit))
 	}
 }
 
+// chooseWhole is choose without its last step: the unit that ends it is taken whole, so that more tokens may be selected than
+// are wanted.
+func chooseWhole(units []unit, wanted int, d *philox.Draw, take func(unit)) {
+	for i := 0; i < len(units) && wanted > 0; i++ {
+		j := i + d.IntN(len(units)-i)
+		units[i], units[j] = units[j], units[i]
+		wanted -= units[i].to - units[i].from
+		take(units[i])
+	}
+}
+
 // entities appends the entities of a bio plane: a first token with the further ones of the same type that follow it.
 func entities(dst []unit, tags []byte) []unit {
 	dst = dst[:0]
