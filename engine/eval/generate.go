@@ -77,14 +77,17 @@ func (s Sampling) next(logits []float32, banned []int32, draw *philox.Draw) (id 
 		id = slices.MinFunc(candidates, better)
 		return id, float64(logits[id]) - lse
 	}
-	slices.SortFunc(candidates, better)
+	if truncated := s.TopK > 0 || s.TopP > 0 && s.TopP < 1; truncated { // sorting a large vocabulary would take longer than a small model
+		slices.SortFunc(candidates, better)
+	}
+	top := float64(logits[slices.MinFunc(candidates, better)])
 	if s.TopK > 0 && s.TopK < len(candidates) {
 		candidates = candidates[:s.TopK]
 	}
 	weights := make([]float64, len(candidates))
 	total := 0.0
 	for i, c := range candidates {
-		weights[i] = math.Exp((float64(logits[c]) - float64(logits[candidates[0]])) / s.Temperature)
+		weights[i] = math.Exp((float64(logits[c]) - top) / s.Temperature)
 		total += weights[i]
 	}
 	if s.TopP > 0 && s.TopP < 1 {
