@@ -12,6 +12,7 @@ import (
 	"palimpsest/engine/fault"
 	"palimpsest/engine/model"
 	"palimpsest/engine/report"
+	"palimpsest/engine/runfile"
 	"palimpsest/engine/text"
 	"palimpsest/kernels"
 	"palimpsest/objectives"
@@ -244,8 +245,7 @@ func TestNPOGradient(t *testing.T) {
 						}
 					}
 				}
-				kept := f.plans
-				for _, p := range kept {
+				for _, p := range f.plans {
 					p.Terms = p.Terms[:1]
 				}
 				if got := f.run(t, false); documents < 6 || math.Abs(got-want/documents) > 1e-6*math.Abs(got) {
@@ -256,8 +256,7 @@ func TestNPOGradient(t *testing.T) {
 	}
 }
 
-// Losses of rows above the reference's decide which rows Rho-1 keeps, in one pass over the logits and in two, and shapes of
-// the reference's own are possible.
+// The losses of a reference of a shape of its own are subtracted as those of one of the same shape.
 func TestRulesSubtractTheReference(t *testing.T) {
 	s := objectives.Settings{NPO: objectives.DefaultNPO()}
 	f := newPair(t, "npo", s, func(c *model.Config) { c.Placement, c.EmbedNorm = "post", model.FlagOf(true) })
@@ -422,6 +421,21 @@ func TestTNTPreview(t *testing.T) {
 	q, err := DryRun(Options{Config: plain})
 	if err != nil || q.Memory.Reference != 0 || p.FLOPs < q.FLOPs {
 		t.Errorf("%v: %+v, %g FLOP with and %g without a reference", err, q.Memory, p.FLOPs, q.FLOPs)
+	}
+}
+
+// Options out of range are refused with their key.
+func TestTNTRefusesBadOptions(t *testing.T) {
+	for _, set := range []string{"tnt.eps=1", "tnt.alpha=-1", "tnt.nl_floor=2", "tnt.variant=TNFR", "tnt.reduce=max", "npo.beta=0", "npo.retain_weight=-1",
+		"reference.provider=other", "reference.cache=rows", "reference.top_k=-1"} {
+		c := Default()
+		l := runfile.New(&c)
+		l.Set("data.train=shards", set)
+		l.Check()
+		key, _, _ := strings.Cut(set, "=")
+		if err := l.Err(); fault.Of(err) != fault.Usage || !strings.Contains(err.Error(), key) {
+			t.Errorf("%s: %v", set, err)
+		}
 	}
 }
 
