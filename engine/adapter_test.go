@@ -159,9 +159,10 @@ func TestAdapterRun(t *testing.T) {
 
 // What is exported merged, and what a run begins with, answers as the model with its adapters does.
 func TestAdaptersMerge(t *testing.T) {
+	_, own := adaptable(t, nil)
 	for _, scaling := range []string{"standard", "rank_stabilized"} {
-		_, c := adaptable(t, nil)
-		c.Adapter.Scaling, c.Optimizer.LearningRate = scaling, 2e-2
+		c := own
+		c.Adapter.Scaling, c.Optimizer.LearningRate, c.Eval.Every = scaling, 2e-2, 0
 		dir := t.TempDir()
 		run, folder, back, next := filepath.Join(dir, "run"), filepath.Join(dir, "folder"), filepath.Join(dir, "back"), filepath.Join(dir, "next")
 		mustTrain(t, Options{Config: c, Out: run})
@@ -217,6 +218,24 @@ func TestAdapterHeads(t *testing.T) {
 	if a, b := tensorOf(t, newestTensors(t, run, modelFile), head), tensorOf(t, newestTensors(t, again, modelFile), head); !slices.Equal(a, b) {
 		t.Error("a head that was to stay was trained")
 	}
+}
+
+// A language model's head that an import made up is not left as it was drawn.
+func TestAdaptersOnAHeadThatNobodyTrained(t *testing.T) {
+	base, c := adaptable(t, func(c *Config) {
+		c.Objective, c.Train.Steps = "mlm", 1
+		c.Model = model.Config{Preset: "bert-tiny", Layers: 1, Width: 32, Heads: 2, KVHeads: 2, FF: 64, Context: 48, Vocab: 600}
+	})
+	dir := t.TempDir()
+	body, back := filepath.Join(dir, "body"), filepath.Join(dir, "back")
+	mustExport(t, ExportOptions{From: base, Out: body, Head: "none"})
+	if _, err := Import(vfs.OS{}, body, back, 1); err != nil {
+		t.Fatal(err)
+	}
+	c.Train.Init = back
+	_, err := DryRun(Options{Config: c})
+	wantFault(t, "a new head", err, fault.Usage, "head.lm.transform.weight", "adapter.rank: 0")
+	wantFault(t, "a new head", Train(Options{Config: c, Out: filepath.Join(dir, "run")}), fault.Usage, "head.lm.transform.weight")
 }
 
 func TestAdapterBadInput(t *testing.T) {

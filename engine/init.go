@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -20,6 +21,7 @@ type initPlan struct {
 	adapted bool     // the checkpoint is of a run with adapters
 	fresh   []string // parameters that the checkpoint lacks
 	left    []string // tensors that the model lacks
+	drawn   []string // of the language model's head, which an import made up and nobody trained
 }
 
 // planInit opens a checkpoint, or a run's best or newest one, and compares it with a model. The caller closes tensors.
@@ -57,6 +59,13 @@ func planInit(path string, c model.Config, tokenizer string) (p initPlan, err er
 		return p, err
 	}
 	p.adapted = config.Adapter.On()
+	if from.Has(originFile) && config.Train.Init == "" {
+		var o origin
+		if err := o.read(from); err != nil {
+			return p, err
+		}
+		p.drawn = slices.DeleteFunc(o.New, besideLM)
+	}
 	if p.tensors, err = mergedWeights(from, config); err != nil {
 		return p, err
 	}
@@ -87,6 +96,16 @@ func planInit(path string, c model.Config, tokenizer string) (p initPlan, err er
 		}
 	}
 	return p, nil
+}
+
+// fits refuses adapters on a head that would stay as it was drawn.
+func (p *initPlan) fits(c Config) error {
+	asksLM := slices.ContainsFunc(c.phaseList(), func(phase Phase) bool { return !classifies(phase.Objective) })
+	if !c.Adapter.On() || len(p.drawn) == 0 || !asksLM {
+		return nil
+	}
+	return fault.Usage.Errorf("train.init: %s came without a head of the language model: %s were drawn, and with adapters they would stay so; hint: train them in a run without adapters (adapter.rank: 0) first, and begin with that one",
+		p.dir, strings.Join(p.drawn, ", "))
 }
 
 // besideLM reports whether a parameter is of a head beside the language model's, which a run may add or leave behind.
@@ -139,7 +158,7 @@ func (t *Trainer) begin(path string) error {
 		return err
 	}
 	defer p.tensors.Close()
-	if err := t.job.checkClassModel(p.dir, p.hash); err != nil {
+	if err := errors.Join(t.job.checkClassModel(p.dir, p.hash), p.fits(t.job.config)); err != nil {
 		return err
 	}
 	for _, param := range t.weights.Params {

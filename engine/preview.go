@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 
 	"palimpsest/engine/model"
@@ -138,7 +139,7 @@ func DryRun(o Options) (*Preview, error) {
 		}
 		p.Notes = append(p.Notes, from.note())
 		from.tensors.Close()
-		if err := j.checkClassModel(from.dir, from.hash); err != nil {
+		if err := errors.Join(j.checkClassModel(from.dir, from.hash), from.fits(c)); err != nil {
 			return nil, err
 		}
 	}
