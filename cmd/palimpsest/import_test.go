@@ -81,6 +81,47 @@ func TestImportAndExport(t *testing.T) {
 	}
 }
 
+// Adapters are trained, go out alone and merged, and come back onto the model that they adapt.
+func TestAdapterVerbs(t *testing.T) {
+	texts, tokenizer := corpus(t)
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	must(t, "data", "build", "--tokenizer", tokenizer, "--unit", "paragraph", "--out", at("shards"), texts)
+	must(t, "train", "--preset", "clm-cpu-tiny", "--data", at("shards"), "--out", at("base"), "--steps", "2", "--set", "data.tokens_per_step=256", "--set", "data.valid=0",
+		"--set", "model={preset: llama-tiny, layers: 2, width: 32, heads: 4, kv_heads: 2, ff: 64, context: 32, tied: false}")
+	adapt := []string{"train", "--set", "objective=clm", "--set", "train.init=" + at("base"), "--data", at("shards"), "--steps", "2", "--set", "data.tokens_per_step=256",
+		"--set", "data.valid=0", "--set", "optimizer.learning_rate=0.02", "--set", "adapter={rank: 4, targets: [attention.qkv, mlp.up]}"}
+	page := must(t, append(adapt, "--dry-run")...)
+	if !strings.Contains(page, "adapters of rank 4, scaled by 4, on attention.qkv, mlp.up") {
+		t.Errorf("the dry run does not tell of adapters:\n%s", page)
+	}
+	must(t, append(adapt, "--out", at("run"))...)
+	must(t, "generate", "--model", at("run"), "--max-tokens", "3", "The quick")
+	must(t, "export", at("run"), "--adapter", "--out", at("peft"))
+	must(t, "export", at("run"), "--out", at("merged"))
+	page = must(t, "import", "--adapter", at("peft"), at("base"), "--out", at("back"))
+	if !strings.Contains(page, "adapters of rank 4") || !strings.Contains(page, "palimpsest generate --model "+at("back")) {
+		t.Errorf("the result of the import:\n%s", page)
+	}
+	must(t, "export", at("back"), "--adapter", "--out", at("again"))
+	a, errA := os.ReadFile(at("peft/adapter_model.safetensors"))
+	b, errB := os.ReadFile(at("again/adapter_model.safetensors"))
+	if errA != nil || errB != nil || string(a) != string(b) {
+		t.Errorf("the adapters changed: %v %v", errA, errB)
+	}
+	refuses(t, 2, []string{"adapter.rank", "must not be negative"}, append(adapt, "--set", "adapter.rank=-1", "--out", at("y"))...)
+	refuses(t, 2, []string{"adapter.targets", "attention.qkv"}, append(adapt, "--set", "adapter.targets=[attention.k]", "--out", at("y"))...)
+	refuses(t, 2, []string{"adapter.rank: 33"}, append(adapt, "--set", "adapter.rank=33", "--out", at("y"))...)
+	refuses(t, 2, []string{"train.init"}, "train", "--data", at("shards"), "--set", "adapter.rank=2", "--out", at("y"))
+	refuses(t, 2, []string{"has no adapters", "--adapter"}, "export", at("base"), "--adapter", "--out", at("y"))
+	refuses(t, 2, []string{"Hugging Face folder", "palimpsest import "}, "import", "--adapter", at("peft"), at("merged"), "--out", at("y"))
+	refuses(t, 3, []string{"adapter_config.json"}, "import", "--adapter", at("merged"), at("base"), "--out", at("y"))
+	refuses(t, 4, []string{at("absent")}, "import", "--adapter", at("peft"), at("absent"), "--out", at("y"))
+	if exists(at("y")) {
+		t.Error("a refused command left something behind")
+	}
+}
+
 func TestParseSize(t *testing.T) {
 	for text, want := range map[string]int64{"5GB": 5e9, "500 MB": 5e8, "2GiB": 2 << 30, "1.5kb": 1500, "7": 7, "8B": 8} {
 		if got, err := parseSize(text); err != nil || got != want {
