@@ -348,3 +348,12 @@ func (j *job) fullLattices(t *objectives.Term) {
 		t.Targets = append(t.Targets, make([]int32, l.Last-l.First)...)
 	}
 }
+
+// endStates are the states of begin and end tokens in what the model was tuned on; K is 0 where they have one.
+func (m *Model) endStates() (e objectives.Expansion) {
+	trained := m.Config.Trained()
+	if m.Config.Classify.Expand && classifies(trained[len(trained)-1]) && m.Config.Model.Links.States > 1 {
+		e = m.Config.Model.Expansion()
+	}
+	return e
+}

@@ -277,3 +277,40 @@ func TestEXLMTextsWithoutAPath(t *testing.T) {
 		t.Errorf("loss %g, %v", r.loss, r.measures)
 	}
 }
+
+// A tagger that begins with a model of exlm is measured on texts whose ends have as many states as when it was tuned.
+func TestEXLMTagger(t *testing.T) {
+	data := taggedDataset(t, 300)
+	c := exlmConfig(data, 5)
+	c.Eval.Every, c.Data.Valid.Share = 0, 0.2
+	run := t.TempDir()
+	mustTrain(t, Options{Config: c, Out: run})
+	c.Objective, c.Train.Init, c.Train.Steps, c.Train.Accumulate, c.Optimizer.LearningRate = "tag", run, 60, 1, 5e-3
+	c.Model, c.Data.Length, c.EXLM = Default().Model, 0, objectives.DefaultEXLM()
+	c.Model.Classifiers = []objectives.Head{{Name: "entities", Kind: "token", Classes: 5}}
+	c.Data.TokensPerStep = 512
+	tuned := t.TempDir()
+	mustTrain(t, Options{Config: c, Out: tuned})
+	m, err := OpenModel(tuned, "cpu", 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	if e := m.endStates(); e.K != 4 || e.Flat {
+		t.Errorf("%+v", e)
+	}
+	expanded, err := m.NER(NEROptions{ByToken: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows, err := m.Classify("", "", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f := expanded.Default.Types[0].F1; !(f > 0.2) || rows.Rows == 0 {
+		t.Errorf("F1 %g of %d entities; %d rows", f, expanded.Default.Types[0].Support, rows.Rows)
+	}
+	if d := expanded.Default; d.Words != rows.Rows || math.Abs(d.Accuracy-rows.Accuracy) > 0.005 { // long documents are cut elsewhere
+		t.Errorf("%d tokens are tagged, %g right; of %d rows %g", d.Words, d.Accuracy, rows.Rows, rows.Accuracy)
+	}
+}

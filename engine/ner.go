@@ -116,10 +116,14 @@ func (m *Model) leaky(wanted bool) (func(d shard.Document) []int32, error) {
 // answer lets a head tag the documents, some at a time, and hands each with its tags and answers to score.
 func (t *tagged) answer(head string, tokens int64, masked func(shard.Document) []int32, documents *int64, score func(d shard.Document, tags, answers []byte) error) error {
 	a, capacity, length, mask := t.m.activations()
+	ends := t.m.endStates()
+	if ends.K > 1 { // room for a begin and an end
+		length = max(1, min(length, capacity.Tokens-2*(ends.K-1)))
+	}
 	var batch []shard.Document
 	size, long := 0, int64(0)
 	flush := func() error {
-		var pieces [][]int32
+		var pieces, originals [][]int32
 		for _, d := range batch {
 			ids := d.Tokens
 			if masked != nil {
@@ -128,8 +132,19 @@ func (t *tagged) answer(head string, tokens int64, masked func(shard.Document) [
 			for piece := range slices.Chunk(ids, length) {
 				pieces = append(pieces, piece)
 			}
+			for piece := range slices.Chunk(d.Tokens, length) {
+				originals = append(originals, piece)
+			}
 		}
-		answers, err := eval.TagTokens(a, t.m.Weights, capacity, mask, head, pieces)
+		tag := func() ([][]byte, error) {
+			return eval.TagTokens(a, t.m.Weights, capacity, mask, head, pieces, originals)
+		}
+		if ends.K > 1 {
+			tag = func() ([][]byte, error) {
+				return eval.TagExpanded(a, t.m.Weights, capacity, mask, head, pieces, vocabularyOf(t.m.Tokenizer).End, ends)
+			}
+		}
+		answers, err := tag()
 		if err != nil {
 			return err
 		}

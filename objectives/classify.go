@@ -10,9 +10,19 @@ import (
 // Head is a classification head of the model: its name, what it reads and how many classes it tells apart.
 type Head struct {
 	Name    string `yaml:"name" doc:"of the head, in tensor names and terms"`
-	Kind    string `yaml:"kind" enum:"sequence,token" doc:"sequence: dense, GELU, norm, then logits, for a whole document; token: logits alone, for every token"`
+	Kind    string `yaml:"kind" enum:"sequence,token,detector" doc:"sequence: dense, GELU, norm, then logits, for a whole document; token: logits alone, for every token; detector: MSLM's, dense, ReLU, then logits, for every token"`
 	Classes int    `yaml:"classes" min:"2" max:"255" doc:"number of classes"`
+	Meta    string `yaml:"meta,omitempty" enum:",true,false" doc:"detector: beside the hidden state it reads an embedding of the original token, as MSLM's authors do, also where that is masked; open: true; false: the hidden state alone"`
 }
+
+// MetaWidth is the width of the embedding of original tokens in a head of kind detector (MSLM's code).
+const MetaWidth = 100
+
+// EveryToken reports whether the head tells classes of tokens.
+func (h Head) EveryToken() bool { return h.Kind == "token" || h.Kind == "detector" }
+
+// ReadsTokens reports whether the head reads an embedding of the original tokens.
+func (h Head) ReadsTokens() bool { return h.Kind == "detector" && h.Meta != "false" }
 
 // NoLabel, in a plane of labels, is a token or a document without a class.
 const NoLabel = 255
@@ -63,7 +73,7 @@ func newClassify(name string, s Settings) (*classify, error) {
 	}
 	var known []string
 	for _, h := range s.Heads {
-		if h.Kind != kind {
+		if h.Kind != kind && !(kind == "token" && h.EveryToken()) {
 			continue
 		}
 		if s.Classify.Head == h.Name || s.Classify.Head == "" {
@@ -144,7 +154,7 @@ func (c *classify) rows(doc Document, p *Plan) func(at int) int32 {
 	}
 	c.many = c.many[:0]
 	for _, id := range doc.Tokens {
-		c.many = append(c.many, c.Vocabulary.end(id))
+		c.many = append(c.many, c.Vocabulary.End(id))
 	}
 	c.starts = p.expand(doc.ID, doc.Tokens, doc.Tokens, c.many, c.mask, c.Expansion, c.starts[:0])
 	return func(at int) int32 { return c.starts[at] }

@@ -32,7 +32,7 @@ func (e *Ends) count(c Corpus, v Vocabulary) error {
 		}
 		n := 0
 		for i, id := range doc.Tokens {
-			if v.end(id) {
+			if v.End(id) {
 				n++
 			}
 			if id == v.Mask && v.Mask >= 0 && found.mask == nil {
@@ -50,8 +50,8 @@ func (e *Ends) count(c Corpus, v Vocabulary) error {
 	return nil
 }
 
-// end reports whether a token is a begin or end token.
-func (v Vocabulary) end(id int32) bool { return id >= 0 && (id == v.BOS || id == v.EOS) }
+// End reports whether a token is a begin or end token.
+func (v Vocabulary) End(id int32) bool { return id >= 0 && (id == v.BOS || id == v.EOS) }
 
 // frames returns how many begin and end tokens a text lacks.
 func (v Vocabulary) frames(tokens []int32) (before, behind int) {

@@ -217,7 +217,7 @@ func (x *exlm) lay(doc Document, p *Plan, masked func(i int) bool) {
 		if masked(i) {
 			add(x.Vocabulary.Mask, id, true)
 		} else {
-			add(id, id, x.x.ExpandSpecials && x.Vocabulary.end(id))
+			add(id, id, x.x.ExpandSpecials && x.Vocabulary.End(id))
 		}
 	}
 	if behind > 0 {

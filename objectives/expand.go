@@ -36,3 +36,12 @@ func (p *Plan) expand(id int64, seen, original []int32, many []bool, mask kernel
 	p.Documents = append(p.Documents, id)
 	return starts
 }
+
+// Lay appends a text as one segment in which the tokens that many names are expanded, and returns the first row of every token.
+func (p *Plan) Lay(tokens []int32, many func(id int32) bool, mask kernels.Mask, e Expansion) (rows []int32) {
+	expanded := make([]bool, len(tokens))
+	for i, id := range tokens {
+		expanded[i] = e.K > 1 && many(id)
+	}
+	return p.expand(0, tokens, tokens, expanded, mask, e, nil)
+}

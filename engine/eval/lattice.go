@@ -313,3 +313,51 @@ func likeliest(p []float64, k int) (list []Answer) {
 	}
 	return list
 }
+
+// TagExpanded is TagTokens of sequences in which begin and end tokens have several states, the first of which is asked. No expanded
+// sequence may be longer than a step.
+func TagExpanded(a *model.Activations, w *model.Weights, capacity model.Capacity, mask kernels.Mask, head string, sequences [][]int32, ends func(id int32) bool, e objectives.Expansion) ([][]byte, error) {
+	tags := make([][]byte, len(sequences))
+	for from := 0; from < len(sequences); {
+		p, to := new(objectives.Plan), from
+		var rows []int32
+		for ; to < len(sequences); to++ {
+			n := len(sequences[to])
+			for _, id := range sequences[to] {
+				if ends(id) {
+					n += e.K - 1
+				}
+			}
+			if n > capacity.Tokens {
+				return nil, fmt.Errorf("sequence %d has %d tokens, and %d rows when its begin and end tokens are expanded; a step takes %d", to, len(sequences[to]), n, capacity.Tokens)
+			}
+			if len(p.Tokens)+n > capacity.Tokens {
+				break
+			}
+			rows = append(rows, p.Lay(sequences[to], ends, mask, e)...)
+		}
+		if err := p.Check(int(w.Config.Vocab), w.Config.Context); err != nil {
+			return nil, err
+		}
+		if err := a.Load(p, model.Step{}); err != nil {
+			return nil, err
+		}
+		a.Forward(w)
+		flat := make([]byte, len(rows))
+		err := a.HeadLogits(w, head, rows, func(i int, logits []float32) {
+			for c, v := range logits {
+				if v > logits[flat[i]] {
+					flat[i] = byte(c)
+				}
+			}
+		})
+		if err != nil {
+			return nil, err
+		}
+		for ; from < to; from++ {
+			n := len(sequences[from])
+			tags[from], flat = flat[:n], flat[n:]
+		}
+	}
+	return tags, nil
+}
