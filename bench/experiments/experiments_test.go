@@ -84,7 +84,7 @@ func TestTable(t *testing.T) {
 	page := r.Markdown()
 	for _, want := range []string{
 		"| a has more | paper\\* | score: a − b | +30.0 | 8.2 | **seen** |",
-		"| a |  | 60.0 ± 10.0 | 7.00 ± 0.00 | 5.00 | 1,000 | 500 | 2 |",
+		"| a |  | 60.0 ± 10.0 | 7.00 ± 0.00 (1) | 5.00 | 1,000 | 500 | 2 |",
 		"| b |  | 30.0 ± 10.0 | - | 5.00 |",
 		"* C, 2 cores, 2 GiB, G; device of the runs: cpu\n", "commit v1;", "14 s in all", "    prepare\n    train a1\n\n"[:24],
 	} {
@@ -119,7 +119,7 @@ func TestMissingAndBrokenResults(t *testing.T) {
 		want  string
 	}{
 		"a seed is missing":  {func(o *Options) { o.Seeds = append(o.Seeds, "4") }, fault.Data, "seed-4/eval.json"},
-		"a number is none":   {func(o *Options) { write(t, o.Work+"/a/seed-1/eval.json", `{"sets": [1, {"right": "x"}]}`) }, fault.Data, "no number sets.1.right"},
+		"a number is none":   {func(o *Options) { write(t, o.Work+"/a/seed-1/eval.json", `{"sets": [1, {"right": "x"}]}`) }, fault.Data, "there is no number sets.1.right"},
 		"a list is short":    {func(o *Options) { write(t, o.Work+"/a/seed-1/eval.json", `{"sets": []}`) }, fault.Data, "no index of a list of 0"},
 		"a result is torn":   {func(o *Options) { write(t, o.Work+"/a/seed-1/eval.json", `{"sets"`) }, fault.Data, "a/seed-1/eval.json"},
 		"commands are torn":  {func(o *Options) { write(t, o.Work+"/commands.tsv", "x\n") }, fault.Data, "commands.tsv:1"},
@@ -170,7 +170,7 @@ func TestScripts(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, file := range dataFiles {
-			write(t, filepath.Join(dir, "data", file), "{}\n")
+			write(t, filepath.Join(dir, "data", file), strings.Repeat("ROMEO:\n", 20)+strings.Repeat("JULIET:\n", 20))
 		}
 		start := func(env ...string) (output string, code int) {
 			cmd := exec.Command(bash, script)

@@ -12,7 +12,7 @@
 #   OUT          folder of the tables (bench/results/experiments)
 #   NOTE         a remark on the conditions, for the table
 #   PALIMPSEST   the program (./palimpsest)
-#   TOOL         the program that makes the tables (go run ./bench/experiments)
+#   TOOL         the program of this folder, 'experiments' in what is printed (go run ./bench/experiments)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -28,6 +28,7 @@ fail() { # CODE MESSAGE
 	exit "$1"
 }
 palimpsest() { "$PALIMPSEST" "$@"; }
+experiments() { $TOOL "$@"; }
 
 [ -e "$HERE/$SIZE.yaml" ] || fail 2 "SIZE=$SIZE: there is no $HERE/$SIZE.yaml"
 command -v "$PALIMPSEST" >/dev/null || fail 2 "there is no program $PALIMPSEST; hint: make build"
@@ -105,6 +106,6 @@ table() {
 	local name settings=()
 	for name in "${NAMES[@]}"; do settings+=(--arm "$name=${SETTINGS[$name]# }"); done
 	palimpsest doctor --json >"$WORK/doctor.json"
-	$TOOL table --spec "$HERE/table.yaml" --name "$NAME" --size "$SIZE" --work "$WORK" --seeds "$SEEDS" --data "$DATA" --files "${NEEDED[*]}" \
+	experiments table --spec "$HERE/table.yaml" --name "$NAME" --size "$SIZE" --work "$WORK" --seeds "$SEEDS" --data "$DATA" --files "${NEEDED[*]}" \
 		--note "$NOTE" --out "$OUT" "${settings[@]}"
 }

@@ -37,7 +37,7 @@ func (r Result) Markdown() string {
 			say("* %s: %s\n", c.Name, c.About)
 		}
 	}
-	say("* tokens/s: tokens of training, masked or not, over its time; s: all commands of one seed of the arm\n\n")
+	say("* (n): n seeds have such a figure\n* tokens/s: tokens of training, masked or not, over its time; s: all commands of one seed of the arm\n\n")
 	if p := strings.TrimSpace(r.spec.Published); p != "" {
 		say("## Published\n\n%s\n\n", p)
 	}
@@ -86,6 +86,9 @@ func (r Result) figures(b *strings.Builder) {
 			cell := "-"
 			if f, ok := m.Figures[c.Name]; ok {
 				cell = c.format(f.Mean) + " ± " + c.format(f.SD)
+				if n := len(f.Values); n < len(r.Seeds) {
+					cell += fmt.Sprintf(" (%d)", n)
+				}
 			}
 			row = append(row, cell)
 		}

@@ -111,7 +111,7 @@ func (r *Result) measure(o Options, arm Arm, commands []command) (m Measured, er
 				continue
 			}
 			v, err := lookUp(filepath.Join(o.Work, at, c.File), c.Value)
-			if c.Some && errors.Is(err, fs.ErrNotExist) {
+			if c.Some && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, errNoNumber)) {
 				continue
 			}
 			if err != nil {
@@ -194,6 +194,8 @@ func decode(path string, into any) error {
 	return nil
 }
 
+var errNoNumber = errors.New("there is no number")
+
 // lookUp reads a number of a JSON file: keys of objects and indices of lists, with dots between.
 func lookUp(path, value string) (float64, error) {
 	var v any
@@ -216,7 +218,7 @@ func lookUp(path, value string) (float64, error) {
 	}
 	n, ok := v.(float64)
 	if !ok {
-		return 0, fault.Data.Errorf("%s: there is no number %s", path, value)
+		return 0, fault.Data.Errorf("%s: %w %s", path, errNoNumber, value)
 	}
 	return n, nil
 }

@@ -84,3 +84,19 @@ func TestAgree(t *testing.T) {
 		t.Errorf("other documents: %v", err)
 	}
 }
+
+func TestCurve(t *testing.T) {
+	points := []point{{0, 100}, {0.6, 40}, {0.4, 60}}
+	if v, ok := at(points, 0.5); !ok || v != 50 {
+		t.Errorf("%g, %v", v, ok)
+	}
+	if v, ok := at(points, 0.2); !ok || v != 80 {
+		t.Errorf("%g, %v", v, ok)
+	}
+	if _, ok := at(points, 0.7); ok || furthest(points) != 0.6 {
+		t.Error("beyond the last point")
+	}
+	if v, ok := at([]point{{0, 1}, {-0.1, 0.5}, {0.2, 0}}, 0.1); !ok || v != 0.5 {
+		t.Errorf("a model that is worse than the old one: %g, %v", v, ok)
+	}
+}

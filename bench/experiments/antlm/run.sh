@@ -8,7 +8,7 @@ needs 'github.com/karpathy/char-rnn, data/tinyshakespeare/input.txt' tinyshakesp
 [ -d "$DATA/blimp" ] || fail 3 "there is no folder $DATA/blimp; hint: the folder data of github.com/alexwarstadt/blimp; any of its sets will do"
 for file in "$DATA"/blimp/*.jsonl; do NEEDED+=("blimp/$(basename "$file")"); done
 case $SIZE in
-cpu) VOCAB=4096 PAIRS=200 FIRST='steps: 450' MIDDLE='steps: 1800' ALL='steps: 2700' ;;
+cpu) VOCAB=4096 PAIRS=200 FIRST='steps: 300' MIDDLE='steps: 1200' ALL='steps: 1800' ;;
 gpu) VOCAB=8192 PAIRS=1000 FIRST='epochs: 4' MIDDLE='epochs: 16' ALL='epochs: 24' ;;
 esac
 
