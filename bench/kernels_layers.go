@@ -94,7 +94,7 @@ type activationCase struct {
 	Backward bool               `json:"backward"`
 }
 
-var activationNames = map[kernels.Activation]string{kernels.None: "none", kernels.GELUErf: "GELU", kernels.GELUTanh: "GELU tanh", kernels.SiLU: "SiLU"}
+var activationNames = map[kernels.Activation]string{kernels.None: "none", kernels.GELUErf: "GELU", kernels.GELUTanh: "GELU tanh", kernels.SiLU: "SiLU", kernels.ReLU: "ReLU"}
 
 func (a activationCase) op() string {
 	return map[bool]string{false: "activation", true: "gated"}[a.Gated] + direction(a.Backward)

@@ -106,7 +106,7 @@ func (t *tagged) tagHead(name string) (objectives.Head, error) {
 		name = t.m.Config.MSLM.DetectionHead
 	}
 	for _, h := range t.m.Config.Model.Classifiers {
-		if h.Kind != "token" || name != "" && h.Name != name {
+		if !h.EveryToken() || name != "" && h.Name != name {
 			known = append(known, h.Name)
 			continue
 		}

@@ -5,7 +5,7 @@
 
 namespace activation {
 
-enum { NONE, GELU_ERF, GELU_TANH, SILU };
+enum { NONE, GELU_ERF, GELU_TANH, SILU, RELU };
 
 constexpr float SLOPE = 0.7978845608f, CUBE = 0.044715f; // sqrt(2/pi); GELU's tanh form
 
@@ -24,6 +24,8 @@ CUK float value(int act, float x)
 		return x * sigmoid(2 * SLOPE * (x + CUBE * x * x * x));
 	case SILU:
 		return x * sigmoid(x);
+	case RELU:
+		return x <= 0 ? 0 : x;
 	}
 	return x;
 }
@@ -41,6 +43,8 @@ CUK float slope(int act, float x)
 		float s = sigmoid(x);
 		return s + x * s * (1 - s);
 	}
+	case RELU:
+		return x <= 0 ? 0 : 1;
 	}
 	return 1;
 }

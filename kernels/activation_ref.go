@@ -20,6 +20,10 @@ func activate(act Activation, x float64) float64 {
 		return x * sigmoid(2*geluSlope*(x+geluCube*x*x*x))
 	case SiLU:
 		return x * sigmoid(x)
+	case ReLU:
+		if x <= 0 { // NaN stays
+			return 0
+		}
 	}
 	return x
 }
@@ -35,6 +39,10 @@ func activateGrad(act Activation, x float64) float64 {
 	case SiLU:
 		s := sigmoid(x)
 		return s + x*s*(1-s)
+	case ReLU:
+		if x <= 0 {
+			return 0
+		}
 	}
 	return 1
 }

@@ -151,6 +151,7 @@ const (
 	GELUErf
 	GELUTanh
 	SiLU
+	ReLU // max(0, x), of slope 0 at 0
 )
 
 // Drop describes dropout at one site: element (token, column) of step Step is kept iff the 16-bit lane

@@ -94,7 +94,7 @@ func optional(check func(string, Buf, int), name string, b Buf, n int) {
 }
 
 func (c opCheck) act(act Activation) {
-	if act > SiLU {
+	if act > ReLU {
 		c.fail("activation %d does not exist", act)
 	}
 }

@@ -45,7 +45,7 @@ INLINE void fetch(const void *p, size_t bytes, int write)
 }
 
 // The activations, numbered as in backend.go.
-enum { ACT_NONE, ACT_GELU_ERF, ACT_GELU_TANH, ACT_SILU };
+enum { ACT_NONE, ACT_GELU_ERF, ACT_GELU_TANH, ACT_SILU, ACT_RELU };
 
 // FOR_ACT runs the statement with A the constant value of act, so that switches over it vanish from loops.
 #define FOR_ACT(act, ...)                                             \
@@ -53,6 +53,7 @@ enum { ACT_NONE, ACT_GELU_ERF, ACT_GELU_TANH, ACT_SILU };
 	case ACT_GELU_ERF: { enum { A = ACT_GELU_ERF }; __VA_ARGS__ } break;   \
 	case ACT_GELU_TANH: { enum { A = ACT_GELU_TANH }; __VA_ARGS__ } break; \
 	case ACT_SILU: { enum { A = ACT_SILU }; __VA_ARGS__ } break;           \
+	case ACT_RELU: { enum { A = ACT_RELU }; __VA_ARGS__ } break;           \
 	default: { enum { A = ACT_NONE }; __VA_ARGS__ } break;                 \
 	}
 

@@ -2,7 +2,7 @@ package kernels
 
 import "math"
 
-var activations = []Activation{None, GELUErf, GELUTanh, SiLU}
+var activations = []Activation{None, GELUErf, GELUTanh, SiLU, ReLU}
 
 var memoryCases = []complianceCase{
 	{"Memory", 6, func(r *trial) {
@@ -89,7 +89,7 @@ var layerCases = []complianceCase{
 	{"NormBackward", 32, normBackwardCase},
 	{"Linear", 24, func(r *trial) {
 		n, in, out := r.linearShape()
-		act := activations[r.k%4]
+		act := activations[r.k%len(activations)]
 		x, w, bias := r.normals(n*in), r.normals(out*in), r.normals(out)
 		y, xb, wb, bb := r.fresh(n*out), r.in(x), r.in(w), r.inOrAbsent(bias)
 		pre := Buf{}
@@ -104,7 +104,7 @@ var layerCases = []complianceCase{
 	}},
 	{"LinearBackwardInput", 24, func(r *trial) {
 		n, in, out := r.linearShape()
-		act := activations[r.k%4]
+		act := activations[r.k%len(activations)]
 		dy, w, old, pre := r.normals(n*out), r.normals(out*in), r.normals(n*in), Buf{}
 		dx, add := r.fresh(n*in), false
 		m := make([]float64, n*in)
@@ -133,7 +133,7 @@ var layerCases = []complianceCase{
 	{"ActivationForward", 12, func(r *trial) {
 		n := r.pick(0, 1, 9, 1000)
 		y := r.fresh(n)
-		r.b.ActivationForward(y, r.in(r.wide(n)), n, activations[r.k%4])
+		r.b.ActivationForward(y, r.in(r.wide(n)), n, activations[r.k%len(activations)])
 		r.out("y", y, n, near, filled(n, 1)) // relative for large x, absolute in the negative tail
 	}},
 	{"ActivationBackward", 12, func(r *trial) {
@@ -141,23 +141,23 @@ var layerCases = []complianceCase{
 		x, dy, dx := r.in(r.wide(n)), r.normals(n), Buf{}
 		if r.coin() {
 			dx = r.variable(dy)
-			r.b.ActivationBackward(dx, dx, x, n, activations[r.k%4])
+			r.b.ActivationBackward(dx, dx, x, n, activations[r.k%len(activations)])
 		} else {
 			dx = r.fresh(n)
-			r.b.ActivationBackward(dx, r.in(dy), x, n, activations[r.k%4])
+			r.b.ActivationBackward(dx, r.in(dy), x, n, activations[r.k%len(activations)])
 		}
 		r.out("dx", dx, n, near, nil)
 	}},
 	{"Gated", 12, func(r *trial) {
 		n, F := r.pick(0, 1, 5, 17), r.pick(1, 3, 16, 65)
 		y := r.fresh(n * F)
-		r.b.Gated(y, r.in(r.wide(2*n*F)), n, F, activations[r.k%4])
+		r.b.Gated(y, r.in(r.wide(2*n*F)), n, F, activations[r.k%len(activations)])
 		r.out("y", y, n*F, near, nil)
 	}},
 	{"GatedBackward", 12, func(r *trial) {
 		n, F := r.pick(0, 1, 5, 17), r.pick(1, 3, 16, 65)
 		dx := r.fresh(2 * n * F)
-		r.b.GatedBackward(dx, r.in(r.normals(n*F)), r.in(r.wide(2*n*F)), n, F, activations[r.k%4])
+		r.b.GatedBackward(dx, r.in(r.normals(n*F)), r.in(r.wide(2*n*F)), n, F, activations[r.k%len(activations)])
 		r.out("dx", dx, 2*n*F, near, nil)
 	}},
 	{"Dropout", 16, func(r *trial) {

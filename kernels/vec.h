@@ -174,6 +174,7 @@ INLINE vec KERNEL(act_v)(vec x, int act)
 	case ACT_GELU_ERF: return x * KERNEL(normal_v)(x, &e);
 	case ACT_GELU_TANH: return x * KERNEL(gelu_gate)(x);
 	case ACT_SILU: return x * KERNEL(sigmoid_v)(x);
+	case ACT_RELU: return (vec)((ivec)x & ~(x <= 0.0f));
 	}
 	return x;
 }
@@ -195,6 +196,9 @@ INLINE vec KERNEL(slope_v)(vec x, int act, vec *value)
 		s = KERNEL(sigmoid_v)(x);
 		*value = x * s;
 		return s + *value * (1.0f - s);
+	case ACT_RELU:
+		*value = (vec)((ivec)x & ~(x <= 0.0f));
+		return (vec)((ivec)KERNEL(splat)(1.0f) & ~(x <= 0.0f));
 	}
 	*value = x;
 	return KERNEL(splat)(1.0f);

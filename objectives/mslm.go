@@ -79,8 +79,8 @@ func (m MSLM) rates() (entity, base float64) {
 // than other masked tokens, all tokens of a document that was masked much weigh more than those of another, and on the same
 // pass a token head learns to detect entities, a second one, if asked, to classify them. A masked token is always the mask token.
 //
-// The authors' head concatenates an embedding of the original token to the hidden state, so that it also sees what is masked;
-// here heads read the hidden state alone, which measures what the encoder itself recovers. Tokens that are context only (plane loss)
+// The authors' head (kind detector) puts an embedding of the original token beside the hidden state, so that it also sees what is
+// masked; heads of kind token, and meta: false, read the hidden state alone, which measures what the encoder itself recovers. Tokens that are context only (plane loss)
 // are never masked, bear no loss, and do not count in a document's length. Special tokens are never masked; as unmasked tokens
 // they predict themselves.
 //
@@ -142,7 +142,7 @@ func newMSLM(s Settings) (*mslm, error) {
 func (s Settings) tokenHead(key, name, taken string) (Head, error) {
 	var known []string
 	for _, h := range s.Heads {
-		if h.Kind == "token" {
+		if h.EveryToken() {
 			if h.Name == name || name == "" && h.Name != taken {
 				return h, nil
 			}

@@ -121,7 +121,7 @@ func (e *Exported) chooseClass(f *family, o *ExportOptions, held *model.Config) 
 		case h.Kind == "sequence" && f.sequences != "" && !o.ReadsLast:
 			e.Architecture, held.HeadAct = f.sequences, "gelu" // of every head for sequences here
 		default:
-			return fault.Usage.Errorf("the %s head %s (logits of every token, or dense, GELU, norm and logits of a sequence's first token) has no counterpart in %s; hint: --head none exports the body, --head lm the language model",
+			return fault.Usage.Errorf("the %s head %s (logits of every token, with a layer before them in a detector, or dense, GELU, norm and logits of a sequence's first token) has no counterpart in %s; hint: --head none exports the body, --head lm the language model",
 				h.Kind, h.Name, f.name)
 		}
 		held.Classifiers = append(slices.Clip(held.Classifiers), h)

@@ -100,6 +100,7 @@ type Activations struct {
 
 type termBuffers struct {
 	rows, targets, weights kernels.Buf // [R]
+	originals              kernels.Buf // [R] original tokens, where a detector reads them
 	rule                   ruleBuffers
 }
 
@@ -195,6 +196,9 @@ func (a *Activations) allocate(c Config, capacity Capacity, train bool, compute,
 	a.headOf = make([]int, maxTerms)
 	for range maxTerms {
 		t := termBuffers{rows: alloc(kernels.I32, capacity.Rows), targets: alloc(kernels.I32, capacity.Rows), weights: alloc(master, capacity.Rows)}
+		if c.readsTokens() {
+			t.originals = alloc(kernels.I32, capacity.Rows)
+		}
 		t.rule.allocate(capacity, master, alloc)
 		a.terms = append(a.terms, t)
 	}

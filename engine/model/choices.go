@@ -166,8 +166,10 @@ func (c Config) checkClassifiers(bad func(format string, args ...any)) {
 			bad("classifiers: a head's name is of a-z, 0-9, _ and -, up to 32 and a letter first, not %q", h.Name)
 		case seen[h.Name]:
 			bad("classifiers: there are two heads named %q", h.Name)
-		case h.Kind != "sequence" && h.Kind != "token":
-			bad("classifiers: head %s is of kind %q, want sequence or token", h.Name, h.Kind)
+		case h.Kind != "sequence" && !h.EveryToken():
+			bad("classifiers: head %s is of kind %q, want sequence, token or detector", h.Name, h.Kind)
+		case h.Meta != "" && h.Kind != "detector":
+			bad("classifiers: head %s is of kind %s, and meta is of heads of kind detector", h.Name, h.Kind)
 		case h.Classes < 2 || h.Classes > objectives.NoLabel:
 			bad("classifiers: head %s has %d classes, want 2 to %d", h.Name, h.Classes, objectives.NoLabel)
 		}

@@ -45,7 +45,7 @@ type Config struct {
 	InitStd   float64 `yaml:"init_std" min:"0" doc:"standard deviation of initial weights; the two projections into the residual get it divided by sqrt(2 L) in pre-norm models"`
 	InitScale string  `yaml:"init_scale" enum:",residual,depth,none" doc:"residual: as said at init_std; depth: MLP weights of layer i from 0 times sqrt(1/(2(1+i))) (LTG-BERT); none; open: residual in pre-norm models"`
 
-	Classifiers []objectives.Head `yaml:"classifiers,omitempty" doc:"classification heads beside the LM head: name, kind (sequence or token), classes"`
+	Classifiers []objectives.Head `yaml:"classifiers,omitempty" doc:"classification heads beside the LM head: name, kind (sequence, token or detector), classes, and meta of a detector"`
 	Links       Links             `yaml:"links" doc:"transition head of the objective exlm"`
 
 	Adapter Adapter `yaml:"-"` // the run file's section of that name

@@ -26,13 +26,15 @@ type headActivations struct {
 	nll, loss, hit kernels.Buf // [chunk]
 	kl             kernels.Buf // [chunk]
 	dnorm          kernels.Buf // [chunk,C]
+	meta, dmeta    kernels.Buf // [chunk,m] of detectors
+	ids            kernels.Buf // int32 [n]: original tokens of the gathered rows, for detectors that read them
 }
 
 // widestHead returns the classes of the widest head, and whether any has a transform.
 func (c Config) widestHead() (classes int, transform bool) {
 	classes, transform = int(c.Vocab), c.Transform == on
 	for _, h := range c.Classifiers {
-		classes, transform = max(classes, h.Classes), transform || h.Kind == "sequence"
+		classes, transform = max(classes, h.Classes), transform || h.Kind != "token"
 	}
 	return classes, transform
 }
@@ -49,6 +51,12 @@ func (h *headActivations) allocate(c Config, capacity Capacity, train bool, comp
 	if transform {
 		h.pre, h.act, h.norm, h.mean, h.rstd = row(c.Width), row(c.Width), row(c.Width), stat(), stat()
 	}
+	if c.readsTokens() {
+		h.meta = row(objectives.MetaWidth)
+		if train {
+			h.dmeta = row(objectives.MetaWidth)
+		}
+	}
 	if train {
 		h.dh = row(c.Width)
 		if transform {
@@ -62,7 +70,11 @@ func (h *headActivations) allocate(c Config, capacity Capacity, train bool, comp
 func (a *Activations) forwardHead(w *Weights, index, n int, drop kernels.Drop) (in kernels.Buf) {
 	c, h, head := a.c, &a.head, &w.heads[index]
 	in = h.h
-	if t := head.transform; t.weight != nil {
+	switch t := head.transform; {
+	case head.act == kernels.ReLU:
+		a.forwardDetector(head, n)
+		in = h.act
+	case t.weight != nil:
 		a.b.Linear(h.act, in, t.weight.compute(), t.bias.compute(), h.pre, n, c.Width, c.Width, head.act)
 		a.innerNorm(head.transformNorm, h.norm, h.act, h.mean, h.rstd, n, c.Width)
 		in = h.norm
@@ -87,7 +99,11 @@ func (a *Activations) backwardHead(w *Weights, index int, in kernels.Buf, n int,
 	if drop.P > 0 {
 		a.b.Dropout(din, din, n, c.Width, drop)
 	}
-	if t.weight == nil {
+	switch {
+	case t.weight == nil:
+		return
+	case head.act == kernels.ReLU:
+		a.backwardDetector(head, n)
 		return
 	}
 	a.innerNormBackward(head.transformNorm, h.dnorm, h.dnorm, h.act, h.mean, h.rstd, n, c.Width)
@@ -128,6 +144,7 @@ func (a *Activations) crossEntropy(w *Weights, index int, t *objectives.Term, gr
 		to, first, last := chunks.next(from)
 		n, rows := to-from, bufs.rows.Slice(from, to)
 		a.b.GatherRows(h.h, a.hidden, rows, n, c.Width)
+		h.ids = slice(bufs.originals, from, to)
 		drop := a.headDrop(head, from)
 		in := a.forwardHead(w, head, n, drop)
 		ce := a.lossOf(index, t, w.heads[head].classes, from, to)

@@ -49,6 +49,9 @@ func (a *Activations) Load(p *objectives.Plan, step Step) error {
 		a.headOf[i] = head
 		a.b.Upload(a.terms[i].rows, t.Rows)
 		a.b.Upload(a.terms[i].targets, t.Targets)
+		if a.c.headReadsTokens(head) {
+			a.b.Upload(a.terms[i].originals, originals(p, t.Rows))
+		}
 		a.b.Upload(a.terms[i].weights, t.Weights)
 		a.terms[i].rule.load(a.b, t)
 		if t.Kind == objectives.Alignment {
@@ -195,6 +198,10 @@ func (a *Activations) HeadLogits(w *Weights, name string, rows []int32, f func(i
 		n := to - from
 		a.b.Upload(a.terms[0].rows, rows[from:to])
 		a.b.GatherRows(a.head.h, a.hidden, a.terms[0].rows, n, a.c.Width)
+		if a.c.headReadsTokens(index) {
+			a.head.ids = a.terms[0].originals.Slice(0, n)
+			a.b.Upload(a.head.ids, originals(a.plan, rows[from:to]))
+		}
 		a.forwardHead(w, index, n, kernels.Drop{})
 		a.b.Download(host, a.head.logits.Slice(0, n*V))
 		if err := a.b.Sync(); err != nil {
@@ -245,7 +252,10 @@ func FLOPs(c Config, p *objectives.Plan) float64 {
 		transform := c.Transform == on
 		if head, ok := c.head(p.Terms[i].Head); ok && head > 0 {
 			h := c.Classifiers[head-1]
-			perRow, transform = 2*C*float64(h.Classes), h.Kind == "sequence"
+			perRow, transform = 2*C*float64(h.Classes), h.Kind != "token"
+			if h.ReadsTokens() {
+				perRow += 2 * C * objectives.MetaWidth
+			}
 			if c.Adapter.Heads {
 				through = 3
 			}

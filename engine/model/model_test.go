@@ -22,12 +22,20 @@ func variants() map[string]Config {
 		c.InitStd = 0.3
 		return c
 	}
+	detector := func(meta string, c Config) Config {
+		c = small(c)
+		c.Classifiers[0].Kind, c.Classifiers[0].Meta = "detector", meta
+		return c
+	}
 	return map[string]Config{
-		"gpt2":          small(Config{MLP: "gelu_tanh", Positions: "learned"}),
-		"llama":         small(Config{Norm: "rmsnorm", MLP: "swiglu", Positions: "rope", Bias: off, Tied: off}),
-		"llama grouped": small(Config{Norm: "rmsnorm", MLP: "swiglu", Positions: "rope", Bias: off, Width: 16, Heads: 4, KVHeads: 2, FF: 8}),
-		"bert":          small(Config{Placement: "post", EmbedNorm: on, Types: 2, Transform: on, HeadBias: on, MLP: "gelu"}),
-		"post rope":     small(Config{Placement: "post", Positions: "rope", MLP: "geglu", Layers: 3}),
+		"detector":         detector("", Config{MLP: "gelu", Positions: "rope"}),
+		"detector alone":   detector("false", Config{Placement: "post", MLP: "gelu", Positions: "rope"}),
+		"detector adapted": detector("", Config{MLP: "gelu", Positions: "rope", Adapter: adapterOn(2, 3, "attention.qkv")}),
+		"gpt2":             small(Config{MLP: "gelu_tanh", Positions: "learned"}),
+		"llama":            small(Config{Norm: "rmsnorm", MLP: "swiglu", Positions: "rope", Bias: off, Tied: off}),
+		"llama grouped":    small(Config{Norm: "rmsnorm", MLP: "swiglu", Positions: "rope", Bias: off, Width: 16, Heads: 4, KVHeads: 2, FF: 8}),
+		"bert":             small(Config{Placement: "post", EmbedNorm: on, Types: 2, Transform: on, HeadBias: on, MLP: "gelu"}),
+		"post rope":        small(Config{Placement: "post", Positions: "rope", MLP: "geglu", Layers: 3}),
 		// Every choice of its own, and the families that join them.
 		"no affine":  small(Config{Affine: off, Positions: "rope", MLP: "gelu"}),
 		"normformer": small(Config{Placement: "normformer", Positions: "rope", MLP: "gelu", Layers: 3}),

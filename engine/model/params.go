@@ -61,7 +61,9 @@ type headWeights struct {
 	classes       int
 	act           kernels.Activation // of the transform; None: there is none
 	transform     linear
-	transformNorm norm
+	transformNorm norm   // of nothing in a detector
+	meta          *Param // of a detector: embedding of original tokens, [V,m]
+	metaProj      linear // and its part of the transform, [C,m]
 	logits        linear
 }
 
@@ -186,6 +188,14 @@ func (w *Weights) layout() {
 			head.act = kernels.GELUErf
 			head.transform = newLinear(prefix+".transform", c.InitStd, c.bias(), C, C)
 			head.transformNorm = newNorm(prefix+".norm", C)
+		}
+		if h.Kind == "detector" {
+			head.act = kernels.ReLU
+			head.transform = newLinear(prefix+".transform", c.InitStd, true, C, C)
+			if h.ReadsTokens() {
+				head.meta = add(prefix+".meta.embedding.weight", c.InitStd, 0, true, int(c.Vocab), objectives.MetaWidth)
+				head.metaProj = newLinear(prefix+".meta", c.InitStd, false, C, objectives.MetaWidth)
+			}
 		}
 		head.logits = newLinear(prefix, c.InitStd, true, h.Classes, C)
 		w.heads = append(w.heads, head)

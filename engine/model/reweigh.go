@@ -91,6 +91,7 @@ func (a *Activations) weighAhead(w *Weights, index int, t *objectives.Term) {
 	for from := 0; from < c.rows; {
 		to, _, _ := c.next(from)
 		a.b.GatherRows(a.head.h, a.hidden, bufs.rows.Slice(from, to), to-from, a.c.Width)
+		a.head.ids = slice(bufs.originals, from, to)
 		a.forwardHead(w, head, to-from, a.headDrop(head, from))
 		ce := a.lossOf(index, t, w.heads[head].classes, from, to)
 		ce.Loss = bufs.rule.losses.Slice(from, to)
