@@ -1,0 +1,135 @@
+package eval
+
+import (
+	"math"
+	"testing"
+
+	"palimpsest/engine/model"
+	"palimpsest/kernels"
+	"palimpsest/kernels/philox"
+	"palimpsest/objectives"
+)
+
+// randomLattice has S states over V tokens and links to all later states.
+func randomLattice(S, V int, links bool) model.Lattice {
+	d := philox.New(5, philox.StreamTest, uint64(S), 0)
+	l := model.Lattice{States: S, Logits: make([]float32, S*V)}
+	for i := range l.Logits {
+		l.Logits[i] = float32(4*d.Float64() - 2)
+	}
+	if !links {
+		return l
+	}
+	l.LogE = make([]float32, S*S)
+	for u := range S {
+		sum := 0.0
+		for v := range S {
+			l.LogE[u*S+v] = float32(math.Inf(-1))
+			if v > u {
+				l.LogE[u*S+v] = float32(d.Float64())
+				sum += math.Exp(float64(l.LogE[u*S+v]))
+			}
+		}
+		for v := u + 1; v < S; v++ {
+			l.LogE[u*S+v] -= float32(math.Log(sum))
+		}
+	}
+	return l
+}
+
+// Visits, and the best path that takes one state of every token, against all paths one by one.
+func TestVisitsAndPathByEnumeration(t *testing.T) {
+	const S, V = 9, 4
+	groups := []expanded{{from: 0, to: 3}, {from: 3, to: 6}, {from: 6, to: 9}}
+	r := newReader(randomLattice(S, V, true), &objectives.Term{Mode: kernels.DAG})
+	want := make([]float64, S)
+	best, bestPath := math.Inf(-1), []int(nil)
+	for set := range 1 << (S - 2) { // the inner states of a path from the first to the last
+		path := []int{0}
+		for u := 1; u < S-1; u++ {
+			if set>>(u-1)&1 == 1 {
+				path = append(path, u)
+			}
+		}
+		path = append(path, S-1)
+		p, score := 1.0, 0.0
+		for i := 1; i < len(path); i++ {
+			p *= math.Exp(float64(r.LogE[path[i-1]*S+path[i]]))
+			score += float64(r.LogE[path[i-1]*S+path[i]])
+		}
+		for _, u := range path {
+			want[u] += p
+			most := 0.0
+			for _, q := range r.state(u) {
+				most = max(most, q)
+			}
+			score += math.Log(most)
+		}
+		if len(path) == 3 && path[1] >= 3 && path[1] < 6 && score > best {
+			best, bestPath = score, path
+		}
+	}
+	for u, v := range r.visits() {
+		if math.Abs(v-want[u]) > 1e-6 {
+			t.Errorf("state %d is visited with %g, by enumeration %g", u, v, want[u])
+		}
+	}
+	got := r.path(groups)
+	for i := range bestPath {
+		if got[i] != bestPath[i] {
+			t.Fatalf("path %v, want %v", got, bestPath)
+		}
+	}
+	said, sum := r.token(groups[1], r.visits()), 0.0
+	for y, p := range said {
+		mixed, weight := 0.0, 0.0
+		for u := 3; u < 6; u++ {
+			mixed, weight = mixed+want[u]*r.state(u)[y], weight+want[u]
+		}
+		if sum += p; math.Abs(p-mixed/weight) > 1e-6 {
+			t.Errorf("token %d: %g, want %g", y, p, mixed/weight)
+		}
+	}
+	if math.Abs(sum-1) > 1e-12 {
+		t.Errorf("the probabilities add up to %g", sum)
+	}
+}
+
+// Without links, a token's probability is that of all the ways in which its states emit it alone.
+func TestEmittedByEnumeration(t *testing.T) {
+	const S, V, blank = 4, 5, 2
+	r := newReader(randomLattice(S, V, false), &objectives.Term{Mode: kernels.CTC, Blank: blank})
+	want, total := make([]float64, V), 0.0
+	for code := range V * V * V * V {
+		emitted, p, rest := []int{}, 1.0, code
+		last := blank
+		for u := range S {
+			y := rest % V
+			rest /= V
+			p *= r.state(u)[y]
+			if y != blank && y != last {
+				emitted = append(emitted, y)
+			}
+			last = y
+		}
+		if len(emitted) == 1 {
+			want[emitted[0]] += p
+			total += p
+		}
+	}
+	for y, p := range r.token(expanded{from: 0, to: S}, nil) {
+		if math.Abs(p-want[y]/total) > 1e-12 {
+			t.Errorf("token %d: %g, want %g", y, p, want[y]/total)
+		}
+	}
+}
+
+func TestLikeliest(t *testing.T) {
+	got := likeliest([]float64{0.1, 0.3, 0.05, 0.3, 0.25}, 3)
+	if len(got) != 3 || got[0].ID != 1 || got[1].ID != 3 || got[2].ID != 4 {
+		t.Errorf("%v", got)
+	}
+	if got := likeliest([]float64{0.4, 0.6}, 5); len(got) != 2 || got[0].ID != 1 {
+		t.Errorf("%v", got)
+	}
+}
