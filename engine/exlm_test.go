@@ -34,11 +34,11 @@ func TestEXLMResumes(t *testing.T) {
 		"rmlm":   func(c *Config) { c.Objective, c.RMLM.K = "rmlm", 3; c.Model.Context = 192 },
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := exlmConfig(data, 8)
+			c := exlmConfig(data, 5)
 			change(&c)
 			straight, parts := filepath.Join(t.TempDir(), "straight"), filepath.Join(t.TempDir(), "parts")
 			mustTrain(t, Options{Config: c, Out: straight})
-			for _, stop := range []int64{3, 6} {
+			for _, stop := range []int64{2, 4} {
 				c.StopAfter = stop
 				if err := Train(Options{Config: c, Out: parts}); fault.Of(err) != fault.Preempted {
 					t.Fatalf("stop_after %d: %v", stop, err)
@@ -63,7 +63,7 @@ func TestEXLMLearns(t *testing.T) {
 		}
 		return label
 	})
-	c := exlmConfig(data, 60)
+	c := exlmConfig(data, 40)
 	c.Data.TokensPerStep, c.Train.Accumulate, c.Eval.Every, c.Eval.Tokens, c.Optimizer.LearningRate = 512, 1, 0, 0, 8e-3
 	run := t.TempDir()
 	mustTrain(t, Options{Config: c, Out: run})
@@ -72,7 +72,7 @@ func TestEXLMLearns(t *testing.T) {
 		t.Fatal(err)
 	}
 	first, last := log.Steps[0], log.Steps[len(log.Steps)-1]
-	if !(last.Loss < first.Loss-1) || last.Accuracy != nil || last.Measures[eval.MeasureInvalidRows] != 0 {
+	if !(last.Loss < first.Loss-0.8) || last.Accuracy != nil || last.Measures[eval.MeasureInvalidRows] != 0 {
 		t.Errorf("loss %g to %g", first.Loss, last.Loss)
 	}
 	if len(log.Examples) == 0 || len(log.Examples[0].Masks) == 0 || len(log.Examples[0].Masks[0].Answers) != exampleAnswers || strings.Count(log.Examples[0].Text, "<mask>") != len(log.Examples[0].Masks) {

@@ -162,6 +162,9 @@ func (x *exlm) prepare(c Corpus) (notes []string, err error) {
 	if !x.x.MaskInText && x.ends.mask != nil {
 		return nil, x.ends.mask
 	}
+	if !x.Held {
+		notes = append(notes, "exlm: what its paper and code leave open or do otherwise is ours: special tokens are not masked (exlm.compat), the mean is that of the texts that have a path, weight decay is decoupled")
+	}
 	if n := x.ends.framed; x.x.ExpandSpecials && n > 0 && !x.Held {
 		notes = append(notes, fmt.Sprintf("exlm: %d texts or pieces of one lack a begin or an end token and get it, as the graph of a text needs both ends", n))
 	}
