@@ -93,7 +93,23 @@ type rft struct {
 	options LossOptions
 }
 
+// check refuses what the rule cannot compute with, as the run file's ranges do.
+func (s SHAD) check() error {
+	switch rule := s.rule(); {
+	case rule == "rft" && !(s.Tau > 0):
+		return fmt.Errorf("shad.tau: %g, want more than 0", s.Tau)
+	case rule == "alpha" && !(s.Alpha >= 0 && s.Alpha <= 1):
+		return fmt.Errorf("shad.alpha: %g, want 0 to 1", s.Alpha)
+	case rule == "rho1" && !(s.Ratio > 0 && s.Ratio <= 1):
+		return fmt.Errorf("shad.ratio: %g, want more than 0, at most 1", s.Ratio)
+	}
+	return nil
+}
+
 func newRFT(s Settings) (*rft, error) {
+	if err := s.SHAD.check(); err != nil {
+		return nil, err
+	}
 	o := &rft{s, s.SHAD.Loss(s.Loss)}
 	if problems := o.options.Validate(); len(problems) > 0 && !s.Held {
 		return nil, fmt.Errorf("objective rft, shad.method %s: loss.%w", s.SHAD.Method, problems[0])

@@ -200,6 +200,12 @@ func TestRFTMethods(t *testing.T) {
 	if term := rftTerm(t, s, classes); term.Options.Reweigh.Rule != "fixed" || term.Den != 1 || term.Options.Reweigh.Aggregate != "sum" {
 		t.Errorf("%+v", term)
 	}
+	for want, s := range map[string]SHAD{"shad.tau: 0": {Method: "rft"}, "shad.tau: -1": {Method: "random", Then: "rft", Tau: -1}, "shad.alpha: 1.5": {Method: "alpha", Alpha: 1.5},
+		"shad.alpha: NaN": {Method: "regex", Then: "alpha", Alpha: math.NaN()}, "shad.ratio: 0": {Method: "rho1"}, "shad.ratio: 2": {Method: "rho1", Ratio: 2}} {
+		if _, err := New("rft", Settings{SHAD: s, Loss: DefaultLoss()}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
 	if _, err := New("rft", Settings{SHAD: SHAD{Method: "dft", Tau: 1}, Loss: LossOptions{Smoothing: 0.1}}); err == nil || !strings.Contains(err.Error(), "smoothing") {
 		t.Errorf("dft with smoothing: %v", err)
 	}

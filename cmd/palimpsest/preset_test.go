@@ -15,7 +15,7 @@ import (
 
 func TestPresetsAreValidRunFiles(t *testing.T) {
 	names := strings.Join(presetNames(), " ")
-	for _, objective := range []string{"clm", "mlm", "antlm", "mslm", "exlm", "tnt"} {
+	for _, objective := range []string{"clm", "mlm", "antlm", "mslm", "exlm", "tnt", "rft"} {
 		for _, target := range []string{"cpu-tiny", "cpu-small", "gpu"} {
 			if !strings.Contains(names, objective+"-"+target) {
 				t.Errorf("there is no preset %s-%s", objective, target)

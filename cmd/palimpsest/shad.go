@@ -12,7 +12,6 @@ import (
 
 	"palimpsest/engine"
 	"palimpsest/engine/fault"
-	"palimpsest/engine/runfile"
 	"palimpsest/engine/shad"
 	"palimpsest/engine/signals"
 	"palimpsest/engine/text"
@@ -128,23 +127,12 @@ func configFlagsBut(names ...string) (list []cli.Flag) {
 	return list
 }
 
-// checkFraction refuses shares that a run file would refuse.
-func checkFraction(fraction float64) error {
-	c := engine.Default()
-	c.Data.Train = "unused"
-	c.SHAD.ShuffleFraction = fraction
-	if err := runfile.Check(&c); err != nil {
-		return fault.Usage.Errorf("--fraction: %w", err)
-	}
-	return nil
-}
-
 func shadShuffle(c *cli.Context) error {
 	if err := need(c, "out"); err != nil {
 		return err
 	}
-	if err := checkFraction(c.Float64("fraction")); err != nil {
-		return err
+	if f := c.Float64("fraction"); !(f > 0 && f <= 1) {
+		return fault.Usage.Errorf("--fraction (shad.shuffle_fraction): want a share above 0, up to 1, not %g", f)
 	}
 	o := engine.ShuffleOptions{Data: c.String("data"), Fraction: c.Float64("fraction"), Seed: c.Uint64("seed"), Out: c.String("out"), Version: c.App.Version}
 	switch {
