@@ -27,14 +27,22 @@ for b in 0.075 0.225; do arm b$b --set mslm.base=$b; done
 # Weights.
 arm uniform --set mslm.weights=uniform
 arm fixed --set mslm.weights=fixed --set mslm.w_e=3 --set mslm.w_b=1
+# The authors' head, which also reads the original tokens, masked or not.
+head=model.classifiers='[{name: entities, kind: detector, classes: 3}]'
+arm base+ids --set mslm.strategy=base --set mslm.base=0.19 --set "$head"
+arm span+ids --set mslm.strategy=span --set mslm.base=0.19 --set "$head"
+arm pmi+ids --set mslm.strategy=pmi --set mslm.base=0.19 --set "$head"
+arm mslm+ids --set "$head"
+arm e1+ids --set mslm.entity=1 --set "$head"
 
 one() { # FOLDER SEED SETTINGS...
-	local run=$WORK/$1
+	local run=$WORK/$1 same=()
+	if [[ "$*" = *"$head"* ]]; then same=(--set "$head"); fi
 	train "$1/train.json" --config "$CONFIG" --data "$WORK/train" --set "data.valid=$WORK/devel" --seed "$2" --out "$run/joint" "${@:3}"
 	result "$1/ner.json" palimpsest eval ner --json --model "$run/joint" --data "$WORK/test"
 	result "$1/sensitivity.json" palimpsest eval sensitivity --json --model "$run/joint" --data "$WORK/test"
 	train "$1/tune.json" --config "$CONFIG" --data "$WORK/train" --set "data.valid=$WORK/devel" --seed "$2" --out "$run/tuned" \
-		--set "train.init=$run/joint" --set objective=tag --steps $TUNE --set optimizer.learning_rate=$RATE
+		--set "train.init=$run/joint" --set objective=tag --steps $TUNE --set optimizer.learning_rate=$RATE "${same[@]}"
 	result "$1/tuned-ner.json" palimpsest eval ner --json --model "$run/tuned" --data "$WORK/test"
 }
 each one
