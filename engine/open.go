@@ -136,6 +136,7 @@ func (m *Model) job(data, objective string) (_ *job, err error) {
 	if c.Data.Train == "" {
 		return nil, fault.Usage.Errorf("%s was imported and has no documents of its own; hint: --data DIR, made with its tokenizer, %s", m.Dir, filepath.Join(m.Dir, TokenizerFile))
 	}
+	c.SHAD.Method = "sft" // nothing is weighed here; classes are told apart where there are any
 	if objective != "" {
 		c.Objective, c.Phases, c.Train.Steps = objective, nil, 1
 		if err := runfile.Check(&c); err != nil {

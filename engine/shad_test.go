@@ -549,6 +549,16 @@ func trainsOn(t *testing.T, data, model, other string) {
 			t.Errorf("the report lacks %q", want)
 		}
 	}
+	m, err := OpenModel(run, "cpu", 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, errOwn := m.Evaluate("", "", 0)
+	plain, errPlain := m.Evaluate(instructions(t, 30), "", 0)
+	m.Close()
+	if err := errors.Join(errOwn, errPlain); err != nil || own.Measures[eval.MeasureReasoning] == 0 || plain.Measures[eval.MeasureReasoning] != 0 || plain.Rows == 0 {
+		t.Errorf("held out %+v, without classes %+v, %v", own, plain, err)
+	}
 	c.Train.Init = other
 	for _, try := range []func(Options) error{Train, func(o Options) error { _, err := DryRun(o); return err }} {
 		if err := try(Options{Config: c, Out: t.TempDir()}); fault.Of(err) != fault.Data || !strings.Contains(err.Error(), "shad.any_model") {
