@@ -1,7 +1,6 @@
 // Command experiments is what the scripts NAME/run.sh need beside palimpsest:
 //
 //	table    means and deviations over seeds, and whether what was claimed is seen, from a working folder's results
-//	xsum     the XSum hallucination annotations as records with spans, split by article
 //	curve    what a trade-off costs at a fixed gain, from the models of a variant
 //	agree    how far two planes 'class' of the same documents agree
 package main
@@ -30,9 +29,9 @@ type Arm struct {
 }
 
 func main() {
-	verbs := map[string]func(args []string) error{"table": table, "xsum": xsum, "curve": curve, "agree": agree}
+	verbs := map[string]func(args []string) error{"table": table, "curve": curve, "agree": agree}
 	if len(os.Args) < 2 || verbs[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "experiments: say table, xsum, curve or agree; hint: bench/experiments/NAME/run.sh do")
+		fmt.Fprintln(os.Stderr, "experiments: say table, curve or agree; hint: bench/experiments/NAME/run.sh do")
 		os.Exit(int(fault.Usage))
 	}
 	if err := verbs[os.Args[1]](os.Args[2:]); err != nil {

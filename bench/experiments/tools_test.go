@@ -3,39 +3,12 @@ package main
 import (
 	"errors"
 	"path/filepath"
-	"reflect"
 	"strings"
 	"testing"
 
 	"palimpsest/engine/shad"
 	"palimpsest/engine/shard"
 )
-
-func TestXSum(t *testing.T) {
-	const file = "bbcid,system,summary,hallucination_type,hallucinated_span,hallucinated_span_start,hallucinated_span_end,worker_id\n" +
-		"11,A,the é cat saw the cat,extrinsic,the cat,15,22,w0\n" + // nearest to 14, in code points
-		"11,A,the é cat saw the cat,extrinsic,cat,19,22,w1\n" +
-		"11,A,the é cat saw the cat,extrinsic,the dog,1,8,w1\n" + // not there
-		"10,B,nothing wrong,NULL,NULL,-1,-1,w0\n"
-	all, lost, err := readXSum(strings.NewReader(file), 1)
-	if err != nil || lost != 1 || len(all) != 2 {
-		t.Fatalf("%d summaries, %d lost, %v", len(all), lost, err)
-	}
-	if want := []span{{14, 21, "the cat"}}; !reflect.DeepEqual(all[0].Spans, want) {
-		t.Errorf("spans %+v, want %+v", all[0].Spans, want)
-	}
-	if len(all[1].Spans) != 0 || all[1].Spans == nil || testArticle(all[0].article) || !testArticle(all[1].article) {
-		t.Errorf("%+v", all[1])
-	}
-	if all, _, err = readXSum(strings.NewReader(file), 2); err != nil || !reflect.DeepEqual(all[0].Spans, []span{{18, 21, "cat"}}) {
-		t.Errorf("two votes: %+v, %v", all[0].Spans, err)
-	}
-	for content, want := range map[string]string{"a,b\n": "no column bbcid", strings.Replace(file, ",15,", ",x,", 1): "line 2"} {
-		if _, _, err := readXSum(strings.NewReader(content), 1); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%v, want %q", err, want)
-		}
-	}
-}
 
 // classes builds a data set with a plane class.
 func classes(t *testing.T, tokens []int32, plane ...byte) string {

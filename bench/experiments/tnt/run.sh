@@ -18,13 +18,12 @@ result prompts.txt speakers 1
 result prompts-test.txt speakers 0
 result spoken-tokenizer.txt palimpsest tokenizer train --json --vocab $VOCAB --unit paragraph --out "$WORK/spoken.json" "$DATA/tinyshakespeare.txt"
 result spoken.txt palimpsest data build --json --tokenizer "$WORK/spoken.json" --unit paragraph --out "$WORK/spoken" "$DATA/tinyshakespeare.txt"
-for part in train test; do # what at least 2 of 3 people marked; every fifth article is for the test
-	result xsum-$part.txt experiments xsum --csv "$DATA/xsum-hallucination.csv" --part $part --vote 2 --out "$WORK/xsum-$part.jsonl"
-done
-result news-tokenizer.txt palimpsest tokenizer train --json --vocab $VOCAB --field generation --out "$WORK/news.json" "$WORK/xsum-train.jsonl"
-result news.txt palimpsest data build --json --tokenizer "$WORK/news.json" --shape text --field generation --out "$WORK/news" "$WORK/xsum-train.jsonl"
-for part in train test; do
-	result marked-$part.txt palimpsest data build --json --tokenizer "$WORK/news.json" --shape generation --out "$WORK/marked-$part" "$WORK/xsum-$part.jsonl"
+# What at least 2 of 3 people marked; a fifth of the articles is for the test.
+result xsum.txt palimpsest data convert --json --vote 2 --valid 0.2 --out "$WORK/xsum" "$DATA/xsum-hallucination.csv"
+result news-tokenizer.txt palimpsest tokenizer train --json --vocab $VOCAB --field generation --out "$WORK/news.json" "$WORK/xsum/train.jsonl"
+result news.txt palimpsest data build --json --tokenizer "$WORK/news.json" --shape text --field generation --out "$WORK/news" "$WORK/xsum/train.jsonl"
+for part in train valid; do
+	result marked-$part.txt palimpsest data build --json --tokenizer "$WORK/news.json" --shape generation --out "$WORK/marked-$part" "$WORK/xsum/$part.jsonl"
 done
 
 arm base
@@ -63,7 +62,7 @@ one() { # FOLDER SEED SETTINGS...
 	done
 	result "$at/words.json" palimpsest eval avoid --json --reference "$WORK/base/seed-$seed/spoken" "${words[@]}" --input "$WORK/prompts-test.txt" \
 		--samples 8 --temperature 1 --words "$WORK/words.txt"
-	result "$at/spans.json" palimpsest eval avoid --json --reference "$WORK/base/seed-$seed/news" "${marks[@]}" --data "$WORK/marked-test" --max-tokens 1
+	result "$at/spans.json" palimpsest eval avoid --json --reference "$WORK/base/seed-$seed/news" "${marks[@]}" --data "$WORK/marked-valid" --max-tokens 1
 	result "$at/half.json" experiments curve --words "$WORK/$at/words.json" --spans "$WORK/$at/spans.json"
 }
 each one
