@@ -41,7 +41,7 @@ func taggedDataset(t testing.TB, documents int) string {
 func mslmConfig(data string, steps int64) Config {
 	c := tinyConfig(data, steps)
 	c.Objective = "mslm"
-	c.Model.Classifiers = []objectives.Head{{Name: "entities", Kind: "token", Classes: 5}, {Name: "types", Kind: "token", Classes: 2}}
+	c.Model.Classifiers = []objectives.Head{{Name: "entities", Kind: "detector", Classes: 5}, {Name: "types", Kind: "token", Classes: 2}}
 	c.MSLM.ClassWeight, c.MSLM.Static, c.MSLM.LabelWeights = 0.5, false, "balanced"
 	return c
 }
@@ -82,7 +82,7 @@ func TestMSLMResumes(t *testing.T) {
 
 // The gradient of the whole objective, all three terms with their weights, against central differences in float64.
 func TestMSLMGradient(t *testing.T) {
-	s := objectives.Settings{Seed: 3, MSLM: objectives.DefaultMSLM(), Heads: []objectives.Head{{Name: "entities", Kind: "token", Classes: 5}, {Name: "types", Kind: "token", Classes: 2}},
+	s := objectives.Settings{Seed: 3, MSLM: objectives.DefaultMSLM(), Heads: []objectives.Head{{Name: "entities", Kind: "detector", Classes: 5}, {Name: "types", Kind: "token", Classes: 2}},
 		Vocabulary: objectives.Vocabulary{Size: 13, EOS: 1, Pad: -1, Mask: 2, Unk: -1, Special: func(id int32) bool { return id < 3 }}}
 	s.MSLM.Entity, s.MSLM.Base, s.MSLM.ClassWeight, s.MSLM.Focal, s.MSLM.LabelWeights = 0.6, 0.3, 0.7, 1.5, "balanced"
 	docs := []objectives.Document{
@@ -166,6 +166,7 @@ func TestMSLMGradient(t *testing.T) {
 func TestMSLMIsMeasured(t *testing.T) {
 	data := taggedDataset(t, 600)
 	c := mslmConfig(data, 150)
+	c.Model.Classifiers[0].Kind = "token" // a detector that reads the original tokens answers masked text as it does unmasked text
 	c.MSLM.ClassWeight, c.MSLM.DetectionWeight, c.Data.Valid.Share, c.Eval.Every = 0, 4, 0.2, 0
 	c.MSLM.Norm, c.MSLM.UnmaskedWeight, c.MSLM.LabelWeights = "weights", 1, "balanced"
 	run, n := t.TempDir(), new(notes)

@@ -1,6 +1,9 @@
 package objectives
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // census is what mslm counts of a corpus: training and held-out documents, with the masks of epoch 0.
 type census struct {
@@ -9,6 +12,8 @@ type census struct {
 	documents, without int64 // all; those in which nothing is masked
 	plain              int64 // documents without an entity
 	entities, repairs  int64
+	split              int64 // entities that the border of two pieces of a document cuts in two
+	tokens             int64
 	labels             [256]int64 // by tag
 }
 
@@ -47,8 +52,38 @@ func (m *mslm) prepare(c Corpus) (notes []string, err error) {
 	}
 	notes = append(notes, fmt.Sprintf("mslm: of %d tokens %d are masked in entities and %d elsewhere, w_e %.6f, w_b %.6f; %d of %d documents have nothing masked, %d have no entity",
 		n.nE+n.nB+n.nU, n.nE, n.nB, m.wE, m.wB, n.without, n.documents, n.plain))
+	short, err := m.shortened(c, &n)
+	if err != nil {
+		return nil, err
+	}
+	notes = append(notes, short...)
 	if n.repairs > 0 {
 		notes = append(notes, fmt.Sprintf("mslm.repair: %d tokens tagged I that follow no entity of their type begin one", n.repairs))
+	}
+	return notes, nil
+}
+
+// shortened says what the corpus loses by the length of pieces.
+func (m *mslm) shortened(c Corpus, n *census) (notes []string, err error) {
+	if n.split > 0 {
+		notes = append(notes, fmt.Sprintf("mslm: the borders of pieces cut %d entities in two: their second halves are of none; hint: a larger data.length", n.split))
+	}
+	if c.Uncut == nil || !slices.Contains(m.Planes(), planeBIO) {
+		return notes, nil
+	}
+	var tokens, entities int64
+	longest := 0
+	for doc, err := range c.Uncut {
+		if err != nil {
+			return nil, err
+		}
+		m.list = m.entitiesOf(m.list, doc)
+		tokens, entities = tokens+int64(len(doc.Tokens)), entities+int64(len(m.list))
+		longest = max(longest, len(doc.Tokens))
+	}
+	if cut := tokens - n.tokens; cut > 0 {
+		notes = append(notes, fmt.Sprintf("mslm: the ends of long documents are cut off, %d tokens and %d entities with them; the longest has %d tokens; hint: a larger data.length, data.long: split, or error",
+			cut, max(0, entities-n.entities), longest))
 	}
 	return notes, nil
 }
@@ -60,6 +95,10 @@ func (m *mslm) count(n *census, doc Document, types int) error {
 			return err
 		}
 	}
+	if tags := doc.Planes[planeBIO]; doc.Offset > 0 && len(tags) > 0 && tags[0] != 0 && tags[0]%2 == 0 {
+		n.split++
+	}
+	n.tokens += int64(len(doc.Tokens))
 	m.choose(doc)
 	before := n.nE + n.nB
 	for i, kind := range m.kinds {

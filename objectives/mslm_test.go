@@ -291,6 +291,83 @@ func TestPMI(t *testing.T) {
 	}
 }
 
+// With prune a collocation stays only if it says more than each shorter one in it: "ww" is everywhere, but seldom behind "xx yy".
+func TestPMIPrunes(t *testing.T) {
+	text := map[int32]string{4: "xx", 6: "yy", 8: "ww", 10: "zz"}
+	s := mslmSettings(func(m *MSLM) { m.Strategy, m.Base, m.DetectionWeight = "pmi", 0.4, 0 })
+	s.Vocabulary.Text = func(ids []int32) []byte { return []byte(text[ids[0]]) }
+	var docs []Document
+	for id := range int64(10) {
+		d := Document{ID: id, Tokens: []int32{4, 6, 10, 8, 8, 8, 8}}
+		if id < 2 {
+			d.Tokens = []int32{4, 6, 8, 8, 8, 8, 8}
+		}
+		docs = append(docs, d)
+	}
+	for _, prune := range []bool{false, true} {
+		s.MSLM.PMI.Prune = prune
+		c := newMSLMFor(t, s, docs...).collocations
+		has := func(words ...string) bool {
+			var g ngram
+			for i, w := range words {
+				g[i] = c.words[w]
+			}
+			_, ok := c.rank[g]
+			return ok
+		}
+		if !has("xx", "yy") || !has("xx", "yy", "zz") || has("xx", "yy", "ww") == prune {
+			t.Errorf("prune %v: %v of %v", prune, c.rank, c.words)
+		}
+	}
+}
+
+// As many entity tokens as others: the reference code counts every mask twice.
+func TestMSLMHalfTie(t *testing.T) {
+	for _, compat := range []bool{false, true} {
+		o, err := New("mslm", mslmSettings(func(m *MSLM) { m.Compat.HalfTie = compat }))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := o.(*mslm)
+		if err := m.setWeights(5, 5, 90); err != nil || m.tie != compat || m.wE != 0.5 {
+			t.Errorf("%v: tie %v, w_e %g, %v", compat, m.tie, m.wE, err)
+		}
+		if err := m.setWeights(5, 6, 90); err != nil || m.tie {
+			t.Errorf("%v: unequal numbers tie", compat)
+		}
+	}
+}
+
+// What the length of pieces costs is said: entities across a border, and ends of documents that are cut off.
+func TestMSLMSaysWhatIsCut(t *testing.T) {
+	whole := sick(3)
+	first, second := whole, whole
+	first.Tokens, first.Planes = whole.Tokens[:3], map[string][]byte{planeBIO: whole.Planes[planeBIO][:3]}
+	second.Offset, second.Tokens, second.Planes = 3, whole.Tokens[3:], map[string][]byte{planeBIO: whole.Planes[planeBIO][3:]}
+	prepared := func(docs ...Document) string {
+		o, err := New("mslm", mslmSettings(nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := corpusOf(docs...)
+		c.Uncut = corpusOf(whole).Documents
+		notes, err := Prepare(o, c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Join(notes, "\n")
+	}
+	if notes := prepared(whole); strings.Contains(notes, "cut") {
+		t.Error(notes)
+	}
+	if notes := prepared(first, second); !strings.Contains(notes, "cut 1 entities in two") || strings.Contains(notes, "cut off") {
+		t.Error(notes)
+	}
+	if notes := prepared(first); !strings.Contains(notes, "5 tokens and 1 entities") || !strings.Contains(notes, "the longest has 8") {
+		t.Error(notes)
+	}
+}
+
 // In evaluations masked tokens alone are asked for, with weight 1, and detection reads an unmasked copy.
 func TestMSLMEvaluation(t *testing.T) {
 	s := mslmSettings(func(m *MSLM) { m.Entity, m.Base = 1, 0 })

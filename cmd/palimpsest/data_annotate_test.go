@@ -160,6 +160,10 @@ func TestEvalNER(t *testing.T) {
 	contains(t, must(t, "eval", "loss", "--model", out), "perplexity")
 	contains(t, must(t, "fill-mask", "--model", out, "the quick <mask> fox"), "<mask>")
 
+	for _, bad := range [][2]string{{"mslm.entity=1.5", "at most 1, got 1.5"}, {"mslm.base=-0.1", "negative, got -0.1"}, {"mslm.beta=1", "less than 1, got 1"},
+		{"mslm.w_e=-1", "negative, got -1"}, {"mslm.strategy=whole", "one of mslm, base"}} {
+		refuses(t, 2, []string{bad[0], bad[1]}, append(append([]string{"train", "--preset", "mslm-cpu-tiny", "--data", shards, "--out", out + "3"}, smallest...), "--set", bad[0])...)
+	}
 	refuses(t, 2, []string{"--unit"}, "eval", "ner", "--model", out, "--unit", "letter")
 	refuses(t, 2, []string{"no token head", "entities"}, "eval", "ner", "--model", out, "--head", "names")
 	refuses(t, 6, []string{"--predictions"}, "eval", "ner", "--model", out, "--predictions", filepath.Join(t.TempDir(), "no", "file"))

@@ -6,7 +6,8 @@ import (
 )
 
 // A detector is MSLM's head (arXiv 2403.18025, its code): u = relu(W [h ; e] + b), dropped, then logits. e is an embedding of the
-// original token, also where the network sees a mask; W is kept in two parts, that of h and that of e.
+// original token, also where the network sees a mask; W is kept in two parts, that of h and that of e. The embedding begins with a
+// standard deviation of 1, as PyTorch's embeddings do.
 
 // readsTokens reports whether a head reads the original tokens.
 func (c Config) readsTokens() bool {

@@ -193,7 +193,7 @@ func (w *Weights) layout() {
 			head.act = kernels.ReLU
 			head.transform = newLinear(prefix+".transform", c.InitStd, true, C, C)
 			if h.ReadsTokens() {
-				head.meta = add(prefix+".meta.embedding.weight", c.InitStd, 0, true, int(c.Vocab), objectives.MetaWidth)
+				head.meta = add(prefix+".meta.embedding.weight", 1, 0, true, int(c.Vocab), objectives.MetaWidth) // PyTorch's
 				head.metaProj = newLinear(prefix+".meta", c.InitStd, false, C, objectives.MetaWidth)
 			}
 		}
