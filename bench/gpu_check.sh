@@ -102,7 +102,7 @@ stage doctor 20 '"$P" doctor'
 stage selftest 30 "$TEST; TESTS=Selftest; tests kernels"
 stage tests-cuda 40 "$TEST; tests cuda"
 stage tests-kernels 150 "$TEST; tests kernels"
-stage tests-engine 60 "$TEST; tests engine"
+stage tests-engine 90 "$TEST; tests engine"
 stage losses-tiny 60 "$TRAIN"'; run tiny-cuda cuda $TINY_STEPS $TINY && run tiny-cpu cpu $TINY_STEPS $TINY && {
 	run tiny-naive refbf16 $TINY_STEPS --set stop_after=$YARD_STEPS $TINY; [ $? = 75 ]; } &&
 	"$P" bench losses --json "$W/tiny-cuda" "$W/tiny-cpu" "$W/tiny-naive" >"$W/losses-tiny.json"; code=$?
