@@ -40,6 +40,8 @@ else
 fi
 COMMANDS=$WORK/commands.tsv # result, seconds, command; a line is written when the command has succeeded
 touch "$COMMANDS"
+declare -A MADE=() # command by result
+while IFS=$'\t' read -r file _ line; do MADE[$file]=$line; done <"$COMMANDS"
 
 # needs WHERE FILE...: files below $DATA that the experiment reads, and where a person gets them.
 NEEDED=()
@@ -73,24 +75,24 @@ each() {
 
 # result FILE COMMAND...: keeps what a command prints as $WORK/FILE, unless the same command has made it before.
 result() {
-	local file=$1 out=$WORK/$1 line before began code
+	local file=$1 out=$WORK/$1 line began code took
 	shift
 	printf -v line '%q ' "$@"
 	line=${line% }
 	if [ -e "$out" ]; then
-		before=$(awk -F '\t' -v file="$file" '$1 == file { line = $3 } END { print line }' "$COMMANDS")
-		[ "$before" = "$line" ] || fail 2 "$out was made by another command ($before); hint: rm -r $WORK, or WORK=another folder"
+		[ "${MADE[$file]-}" = "$line" ] || fail 2 "$out was made by another command (${MADE[$file]-}); hint: rm -r $WORK, or WORK=another folder"
 		return
 	fi
-	mkdir -p "$(dirname "$out")" || exit 6
+	[ -d "${out%/*}" ] || mkdir -p "${out%/*}" || exit 6
 	printf '%s\n' "$line"
-	began=$EPOCHREALTIME code=0
+	began=${EPOCHREALTIME/[.,]/} code=0
 	"$@" >"$out.part" || code=$?
 	if [ $code != 0 ]; then
 		rm -f "$out.part"
 		fail $code "exit code $code of: $line"
 	fi
-	printf '%s\t%s\t%s\n' "$file" "$(awk "BEGIN { printf \"%.2f\", ${EPOCHREALTIME/,/.} - ${began/,/.} }")" "$line" >>"$COMMANDS"
+	took=$((${EPOCHREALTIME/[.,]/} - began))
+	printf '%s\t%d.%02d\t%s\n' "$file" $((took / 1000000)) $((took / 10000 % 100)) "$line" >>"$COMMANDS"
 	mv "$out.part" "$out"
 }
 
