@@ -247,7 +247,7 @@ func (q *queue) together(s *sequence) error {
 			return err
 		}
 		if err == nil {
-			err = driverError("launching "+s.String(), int(C.sequence_launch(g.exec, q.compute)))
+			err = g.launch(s, q.compute)
 		}
 		if err == nil {
 			*g.sequence, *s = *s, *g.sequence
@@ -285,7 +285,7 @@ func (q *queue) together(s *sequence) error {
 		g.used = r.clock
 		r.graphs[hash] = g
 		count(func(c *Replays) { c.Captured++; r.sum(c) })
-		if err = driverError("launching "+s.String(), int(C.sequence_launch(g.exec, q.compute))); err == nil {
+		if err = g.launch(s, q.compute); err == nil {
 			*g.sequence, *s = *s, *g.sequence
 			return nil
 		}
@@ -392,6 +392,14 @@ func (g *replay) patch(s *sequence, ctx C.uint64_t) (patched int, err error) {
 		return int(n), driverError("changing a graph: "+describe(&s.commands[failed], s.subjects[failed]), int(code))
 	}
 	return int(n), nil
+}
+
+// launch queues the graph, which does s.
+func (g *replay) launch(s *sequence, stream C.uint64_t) error {
+	if code := C.sequence_launch(g.exec, stream); code != 0 {
+		return driverError("launching "+s.String(), int(code))
+	}
+	return nil
 }
 
 // close destroys all graphs, on the device's thread.
