@@ -155,9 +155,7 @@ func TestEXLMMasksWhatMLMMasks(t *testing.T) {
 		docs := []Document{document(1, epoch, 30), document(2, epoch, 9), document(5, epoch, 64)}
 		mlm, exlm := planned(t, "mlm", s, docs...), planned(t, "exlm", s, docs...)
 		var wanted, got []int32
-		for _, row := range mlm.Terms[0].Targets {
-			wanted = append(wanted, row)
-		}
+		wanted = append(wanted, mlm.Terms[0].Targets...)
 		term := exlm.Terms[0]
 		for i, l := range term.Lattices {
 			targets := term.Targets[l.First:l.Last]
