@@ -31,8 +31,8 @@ func DefaultTNT() TNT { return TNT{Variant: "TNFF", Reduce: "mean", Eps: 1e-6, N
 // sum reports whether the loss is a sum.
 func (t TNT) sum() bool { return t.Reduce == "sum" || t.Compat.Sum }
 
-// alpha is the factor of unwanted tokens.
-func (t TNT) alpha() float64 {
+// Factor is the factor of unwanted tokens, given or not.
+func (t TNT) Factor() float64 {
 	switch {
 	case t.Alpha.Given:
 		return t.Alpha.Value
@@ -122,7 +122,7 @@ func (o *tnt) term(p *Plan, name string) *Term {
 func (o *tnt) Plan(doc Document, p *Plan) {
 	start := p.segment(doc, kernels.Causal)
 	unwanted, kept, drift := o.terms(p)
-	alpha, counted := float32(o.TNT.alpha()), 0.0
+	alpha, counted := float32(o.TNT.Factor()), 0.0
 	for i, sign := range doc.Planes[PlaneSign] {
 		if i == 0 || doc.context(i) {
 			continue
@@ -163,5 +163,5 @@ func (o *tnt) prepare(c Corpus) (notes []string, err error) {
 		return nil, err
 	}
 	return append(notes, fmt.Sprintf("tnt: %s with alpha %g over the %s of %d unwanted and %d kept tokens; %d of %d documents have an unwanted one; variant, alpha under mean and reduce are this program's choices, not the paper's",
-		o.TNT.Variant, o.TNT.alpha(), map[bool]string{true: "sum", false: "mean"}[o.TNT.sum()], n.unwanted, n.kept, n.marked, n.documents)), nil
+		o.TNT.Variant, o.TNT.Factor(), map[bool]string{true: "sum", false: "mean"}[o.TNT.sum()], n.unwanted, n.kept, n.marked, n.documents)), nil
 }

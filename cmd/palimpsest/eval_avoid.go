@@ -269,7 +269,7 @@ func (a *avoidance) occurrence(texts []writtenText) (*eval.Occurrence, error) {
 		o.Add(len(t.Tokens), t.n, t.words)
 		context := a.contexts[t.prompt]
 		s := eval.Signed{Tokens: slices.Concat(context, t.Tokens)}
-		if t.Ended && len(s.Tokens) < a.old.Config.Model.Context {
+		if t.Ended {
 			s.Tokens = append(s.Tokens, end)
 		}
 		s.Signs = make([]int8, len(s.Tokens))
@@ -350,7 +350,7 @@ func seriesOf(m *engine.Model, dir string) (series, label string) {
 	series, label = trained[len(trained)-1], filepath.Base(filepath.Clean(dir))
 	if c := m.Config.TNT; series == "tnt" {
 		series = c.Variant
-		label = "alpha " + c.Alpha.String()
+		label = fmt.Sprintf("alpha %g", c.Factor())
 	}
 	return series, label
 }

@@ -84,6 +84,8 @@ func TestAvoid(t *testing.T) {
 	text := must(t, "eval", "avoid", "--reference", base, "--model", avoiding, "--data", negatives, "--max-tokens", "8")
 	contains(t, text, "old model", "TNFF alpha 100", "log mean p", "KL kept", "BLEU", "note: nothing says what is unwanted")
 	contains(t, must(t, "eval", "avoid", "--reference", base, "--model", avoiding, "--clean", shards, "--tokens", "500"), "on clean text", "NLL")
+	// Texts that fill the model's context.
+	contains(t, must(t, "eval", "avoid", "--reference", base, "--model", avoiding, "--prompt", "func", "--samples", "3", "--temperature", "1.5", "--max-tokens", "1000"), "NLL by old")
 
 	refuses(t, 2, []string{"missing --reference"}, "eval", "avoid", "--model", base)
 	refuses(t, 2, []string{"nothing to measure on"}, "eval", "avoid", "--reference", base, "--model", base)

@@ -177,8 +177,21 @@ func TestDrift(t *testing.T) {
 	if err != nil || e != nil || tokens != 3 || math.Abs(sum/3-loss.NLL) > 1e-6 {
 		t.Errorf("%g of %d tokens, the plain evaluation says %+v; %v, %v", sum/3, tokens, loss, err, e)
 	}
-	if _, err := MeasureDrift(runner(old), runner(new), []Signed{{make([]int32, 17), make([]int8, 17)}}); err == nil {
+	if _, err := MeasureDrift(runner(old), runner(new), []Signed{{make([]int32, 18), make([]int8, 18)}}); err == nil {
 		t.Error("a sequence that no step takes")
+	}
+	// A text that fills the context ends in a token that the model writes and does not see.
+	full := Signed{make([]int32, int(old.Config.Context)+1), make([]int8, int(old.Config.Context)+1)}
+	for i := range full.Tokens {
+		full.Tokens[i], full.Signs[i] = int32(3+i%9), 1
+	}
+	capacity.Tokens = len(full.Tokens)
+	if _, tokens, err = TokenNLL(runner(old), []Signed{full, sequences[0]}); err != nil || tokens != int64(len(full.Tokens)-1)+2 {
+		t.Errorf("%d tokens asked for of a full context: %v", tokens, err)
+	}
+	full.Tokens, full.Signs = append(full.Tokens, 3), append(full.Signs, 1)
+	if _, _, err = TokenNLL(runner(old), []Signed{full}); err == nil {
+		t.Error("a sequence that no context takes")
 	}
 }
 

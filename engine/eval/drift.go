@@ -17,7 +17,8 @@ type Runner struct {
 }
 
 // A Signed is a sequence with a sign for every token: 1 for those that are kept, -1 for unwanted ones, 0 for those that are not asked for.
-// The first token is never asked for.
+// The first token is never asked for. The last is asked for and not seen, so that a sequence may be longer than the model's
+// context by one.
 type Signed struct {
 	Tokens []int32
 	Signs  []int8
@@ -109,20 +110,24 @@ func eachStep(sequences []Signed, models []Runner, each func(rows, targets []int
 		var rows, targets []int32
 		var signs []int8
 		to := from
-		for ; to < len(sequences) && len(p.Tokens)+len(sequences[to].Tokens) <= capacity; to++ {
+		for ; to < len(sequences); to++ {
 			s, start := sequences[to], int32(len(p.Tokens))
-			for i, id := range s.Tokens {
+			seen := s.Tokens[:max(0, len(s.Tokens)-1)]
+			if len(p.Tokens)+len(seen) > capacity {
+				break
+			}
+			for i := range seen {
 				p.Pos = append(p.Pos, int32(i), 0)
-				if i > 0 && s.Signs[i] != 0 {
-					rows, targets, signs = append(rows, start+int32(i)-1), append(targets, id), append(signs, s.Signs[i])
+				if sign := s.Signs[i+1]; sign != 0 {
+					rows, targets, signs = append(rows, start+int32(i)), append(targets, s.Tokens[i+1]), append(signs, sign)
 				}
 			}
-			if p.Tokens = append(p.Tokens, s.Tokens...); len(s.Tokens) > 0 {
+			if p.Tokens = append(p.Tokens, seen...); len(seen) > 0 {
 				p.Segments = append(p.Segments, kernels.Segment{Start: start, End: int32(len(p.Tokens)), Mask: kernels.Causal})
 			}
 		}
 		if to == from {
-			return fmt.Errorf("sequence %d has %d tokens; a step takes %d", from, len(sequences[from].Tokens), capacity)
+			return fmt.Errorf("sequence %d has %d tokens; a step takes %d", from, len(sequences[from].Tokens), capacity+1)
 		}
 		from = to
 		if len(rows) == 0 {

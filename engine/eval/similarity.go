@@ -46,7 +46,7 @@ type Similarity struct {
 	Identical float64 `json:"identical"`
 }
 
-// maxOrder is the longest n-gram of BLEU, and the one that RepeatsNGram is asked for.
+// maxOrder is the longest n-gram of BLEU, and the phrase that Repeats looks for.
 const maxOrder = 4
 
 // A SimilarityScorer sums up pairs of texts.

@@ -15,14 +15,14 @@ const (
 	SignUnwanted = 255 // -1: the model shall not say it here
 )
 
-// Values of the class plane (arXiv 2502.14743).
+// Values of the class plane (SHAD, arXiv 2412.14780).
 const (
 	ClassBoilerplate = 0
 	ClassReasoning   = 1
 	ClassNone        = 255
 )
 
-// Rules by which tokens of a generation get their signs. All but the last three compare it with its correction.
+// Rules by which tokens of a generation get their signs. Those from align to first compare it with its correction.
 const (
 	RuleAuto       = "auto"        // of records: spans where they have them, align where they have a correction
 	RuleAlign      = "align"       // tokens outside of a longest common subsequence are unwanted: an insertion spoils nothing behind it
