@@ -342,7 +342,9 @@ func (r *cachedRows) Find(p *objectives.Plan) (err error) {
 		if !p.Terms[i].NeedsReference {
 			continue
 		}
-		for _, row := range p.Terms[i].Rows {
+		t := &p.Terms[i]
+		live := len(t.Rows) - t.Filled
+		for _, row := range t.Rows[:live] {
 			at, ok := r.at[r.keys[row]]
 			if !ok {
 				s := slices.IndexFunc(p.Segments, func(s kernels.Segment) bool { return row < s.End })
@@ -350,6 +352,9 @@ func (r *cachedRows) Find(p *objectives.Plan) (err error) {
 					r.dir, row-p.Segments[s].Start+1, p.Documents[s])
 			}
 			r.terms[i] = append(r.terms[i], at)
+		}
+		for range t.Filled { // which count nothing: any row will do
+			r.terms[i] = append(r.terms[i], r.terms[i][live-1])
 		}
 	}
 	return nil

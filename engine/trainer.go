@@ -127,11 +127,14 @@ func (t *Trainer) forwardBackward(u *update) {
 		if err := t.acts.Load(p, t.microStep(t.state.Micro)); err != nil {
 			panic(err) // the plan was checked and the capacities were made for it
 		}
-		t.together(func() {
-			t.acts.Forward(t.weights)
-			t.acts.Loss(t.weights, true)
-			t.acts.Backward(t.weights)
-		})
+		forward, loss, backward := func() { t.acts.Forward(t.weights) }, func() { t.acts.Loss(t.weights, true) }, func() { t.acts.Backward(t.weights) }
+		if p.Ragged { // what comes between the body's two passes differs in its shapes; they are replayed without it
+			t.together(forward)
+			loss()
+			t.together(backward)
+		} else {
+			t.together(func() { forward(); loss(); backward() })
+		}
 		t.watchClasses(u, p)
 		if i == 0 && len(u.plans) > 1 {
 			t.b.SumSquares(t.noise, 0, t.weights.Grad, t.weights.Grad.Len(), false)

@@ -18,16 +18,12 @@ func NewFiller(capacity, length int) *Filler {
 	return &Filler{Tokens: class(32), Rows: class(128), Capacity: capacity, Length: length}
 }
 
-// Fill fills a plan whose denominators are set. A plan with a term whose rows depend on each other - weighed by their losses, aligned - is
-// left as it is, and so is a term without rows.
+// Fill fills a plan whose denominators are set. A term whose rows depend on each other - weighed by their losses, aligned - keeps its
+// rows: they are walked over in chunks that end with groups and lattices, so that no number of rows makes shapes alike. A term
+// without rows stays so.
 func (f *Filler) Fill(p *Plan) {
 	if len(p.Segments) == 0 {
 		return
-	}
-	for i := range p.Terms {
-		if t := &p.Terms[i]; t.Kind != CrossEntropy || t.Options.Reweigh.On() {
-			return
-		}
 	}
 	mask, live := p.Segments[len(p.Segments)-1].Mask, len(p.Tokens)
 	for end := f.up(len(p.Tokens), f.Tokens); len(p.Tokens) < end; {
@@ -39,8 +35,14 @@ func (f *Filler) Fill(p *Plan) {
 		p.Segments = append(p.Segments, kernels.Segment{Start: int32(start), End: int32(len(p.Tokens)), Mask: mask})
 	}
 	p.Filled = len(p.Tokens) - live
+	p.Ragged = false
 	for i := range p.Terms {
-		p.Terms[i].fill(f.up(len(p.Terms[i].Rows), f.Rows), len(p.Segments), int32(len(p.Tokens)-1))
+		t := &p.Terms[i]
+		n := f.up(len(t.Rows), f.Rows)
+		if t.Kind == Alignment || t.Options.Reweigh.On() {
+			n, p.Ragged = len(t.Rows), p.Ragged || len(t.Rows) > 0
+		}
+		t.fill(n, len(p.Segments), int32(len(p.Tokens)-1))
 	}
 }
 

@@ -54,11 +54,28 @@ func TestFiller(t *testing.T) {
 			}
 		}
 	}
-	for _, change := range []func(t *Term){func(t *Term) { t.Kind = ReferenceKL }, func(t *Term) { t.Options.Reweigh.Rule = "softmax" }} {
+	for _, x := range []struct {
+		name   string
+		change func(t *Term)
+		rows   int
+	}{
+		{"pulls", func(t *Term) {
+			t.Kind, t.Pulls = ReferenceKL, Pulls{Unwanted: kernels.Likelihood, Kept: kernels.Likelihood}
+		}, 16},
+		{"a rule", func(t *Term) { t.Options.Reweigh.Rule = "softmax" }, 9},
+		{"lattices", func(t *Term) {
+			t.Kind, t.Mode, t.Lattices, t.Weights = Alignment, kernels.CTC, []kernels.Lattice{{Start: 0, End: 9, First: 0, Last: 9}}, []float32{1}
+			t.Sources, t.Places = make([]int32, 9), make([]int32, 9)
+		}, 9},
+	} {
 		p := plan(33, 9, false)
-		change(&p.Terms[0])
-		if f.Fill(p); len(p.Tokens) != 33 || len(p.Terms[0].Rows) != 9 {
-			t.Errorf("%d tokens, %d rows", len(p.Tokens), len(p.Terms[0].Rows))
+		x.change(&p.Terms[0])
+		f.Fill(p)
+		if err := p.Check(10, 20); err != nil && x.name != "lattices" {
+			t.Errorf("%s: %v", x.name, err)
+		}
+		if term := &p.Terms[0]; len(p.Tokens) != 64 || len(term.Rows) != x.rows || term.Filled != x.rows-9 || p.Ragged != (x.rows == 9) || len(term.Offsets) != len(p.Segments)+1 {
+			t.Errorf("%s: %d tokens, %d rows of which %d filled, ragged %v", x.name, len(p.Tokens), len(term.Rows), term.Filled, p.Ragged)
 		}
 	}
 	empty := &Plan{}

@@ -118,6 +118,7 @@ type Plan struct {
 	Batches        int     // micro-batches of an update, 0 outside of training; kept by Reset
 	Documents      []int64
 	Filled         int   // tokens at the end that a Filler added
+	Ragged         bool  // after a Filler: it could not fill the rows of every term
 	Read           int64 // tokens of the documents, before an objective expands or repeats them; 0: those of the plan
 }
 
@@ -134,7 +135,7 @@ func (p *Plan) Reset() {
 	p.Tokens, p.OriginalTokens, p.Pos = p.Tokens[:0], p.OriginalTokens[:0], p.Pos[:0]
 	p.Segments, p.Documents = p.Segments[:0], p.Documents[:0]
 	p.Terms = p.Terms[:0]
-	p.NeedsReference, p.Filled, p.Read = false, 0, 0
+	p.NeedsReference, p.Filled, p.Ragged, p.Read = false, 0, false, 0
 }
 
 // Rows returns the number of loss rows of all terms.
