@@ -30,7 +30,7 @@ var deviceTests = []struct {
 	{"Tensors", testTensors, false}, {"Replay", testReplay, false}, {"ReplayInParts", testReplayInParts, false},
 	{"ReplayEviction", testReplayEviction, false}, {"ReplayDoesNotPay", testReplayDoesNotPay, false},
 	{"ReplayAllocatesLittle", testReplayAllocatesLittle, false}, {"ReplayGoroutines", testReplayGoroutines, false},
-	{"ReplayNamesWhatFails", testReplayNamesWhatFails, true},
+	{"ReplayNamesWhatFails", testReplayNamesWhatFails, true}, {"ReplaySparesMemory", testReplaySparesMemory, false},
 }
 
 // onGPU reports whether a real device is asked for.

@@ -48,7 +48,7 @@ int graph_destroy(uint64_t exec);
 // A sequence of launches, copies on the device, fills and products as a graph. The graph is kept beside its executable, whose
 // nodes are named by the graph's.
 //
-// sequence_capture captures n commands; nodes[i] is that of command i (of a product that makes several: the last). It
+// sequence_capture captures n commands; nodes[i] is that of command i, 0 of a product. It
 // returns 0, or a result as queue_issue does; *failed is then the command at fault, -1 where it is none of them.
 int sequence_capture(const command *c, int n, const unsigned char *parameters, uint64_t stream, uint64_t *graph, uint64_t *exec,
 	uint64_t *nodes, int *failed);

@@ -29,7 +29,9 @@ int sequence_capture(const command *c, int n, const unsigned char *parameters, u
 	if (r) return r;
 	for (int i = 0; i < n && !r; i++) {
 		r = queue_issue(c + i, 1, parameters, stream, stream, failed);
-		if (!r) r = last_node(s, nodes + i);
+		// A product's nodes are never patched. They are not asked for either: where the library lets one kernel begin before the
+		// last one ends (programmatic launch), drivers may refuse to tell of edges without their data.
+		if (!r && c[i].kind != COMMAND_PRODUCT) r = last_node(s, nodes + i);
 		*failed = r ? i : -1;
 	}
 	CUresult end = cuStreamEndCapture(s, &g); // also of a spoilt capture, which leaves the stream usable

@@ -31,18 +31,35 @@ import (
 // (see engine's filler); with the built-in products everything is patched. What is no piece of a graph - copies from or to the
 // host, events, allocations - ends a sequence and keeps its place between the parts.
 //
-// Whether that pays is counted: where fewer than half of the latest sequences were replayed, or the driver does not capture or
-// change what it is given, no more graphs are made, Replays says why, and everything is issued one by one as without them.
+// Whether that pays is counted: where fewer than half of the latest commands were replayed, the driver does not capture or change
+// what it is given, or memory is short, no more graphs are made, Replays says why, and everything is issued one by one as without
+// them.
+//
+// What the driver asks for (CUDA Driver API reference, Graph Management and Stream Management), and how it is kept:
+//   - A kernel node may get other arguments, grid, block and shared memory, not a function of another context; the shared memory
+//     that AllowShared asked for is the function's and holds for graphs too. Parameters are copied by the call.
+//   - Nodes of fills and copies may be changed while they are one-dimensional, not empty and within the same context: nothing else
+//     is ever queued, Fill and Copy leave out what is empty, and a device has one context.
+//   - A node is named by the graph that was instantiated, which therefore lives as long as the executable one.
+//   - Changes hold for later launches. Those that are queued or run keep theirs, so that no step waits for the one before.
+//   - Launches of one executable graph follow each other; all go to one stream.
+//   - While a stream captures, its thread must not synchronise, allocate or load: between begin and end only the sequence is
+//     issued, by the device's thread, and all of it was issued before, which has loaded what CUDA loads lazily. Other threads may do
+//     all that: the mode is thread-local. Events are never recorded in a capture, so that none that others wait for belongs to one.
+//   - The stream is a non-blocking one, as captures forbid the legacy stream's implicit order, and nothing uses the legacy stream.
+//   - cuBLASLt's workspace is its own allocation, which a graph's products share with those that are issued: one stream orders them.
 
 const (
 	leastSequence = 4    // commands: shorter sequences are issued
 	maxSightings  = 4096 // sequences that are remembered without a graph
+	maxRefused    = 3    // graphs that the driver did not change as asked
 )
 
 // Variables for tests.
 var (
-	maxGraphs   = 64  // of a device; the one whose last use is longest ago makes room
-	judgedEvery = 256 // sequences, half of which must be replays
+	maxGraphs   = 64                                                       // of a device; the one whose last use is longest ago makes room
+	judgedEvery = 256                                                      // sequences; half of their commands must be replays
+	spareMemory = func(total int64) int64 { return max(64<<20, total/64) } // free memory of a device below which it makes no graph
 )
 
 // Replays says what became of the work that Together kept.
@@ -134,7 +151,7 @@ type replayer struct {
 	graphs    map[uint64]*replay
 	sightings map[uint64]struct{}
 	clock     int64
-	window    struct{ sequences, replayed int } // since sequences were judged last
+	window    struct{ sequences, commands, replayed int } // since they were judged last; replayed are commands
 	counts    Replays
 }
 
@@ -253,7 +270,7 @@ func (q *queue) together(s *sequence) error {
 			*g.sequence, *s = *s, *g.sequence
 			g.used = r.clock
 			count(func(c *Replays) { c.add(g.sequence); c.Replayed++; c.Patched += int64(patched) })
-			r.judge(true, q.compute, count)
+			r.judge(g.sequence, true, q.compute, count)
 			return nil
 		}
 		if isLost(err) {
@@ -261,9 +278,14 @@ func (q *queue) together(s *sequence) error {
 		}
 		r.forget(hash, q.compute)
 		count(func(c *Replays) { c.Refused++; r.sum(c) })
+		if r.counts.Refused >= maxRefused {
+			count(func(c *Replays) { c.add(s) })
+			r.giveUp(err.Error(), q.compute, count)
+			return q.issueAll(s)
+		}
 	}
 	count(func(c *Replays) { c.add(s) })
-	r.judge(false, q.compute, count)
+	r.judge(s, false, q.compute, count)
 	if _, again := r.sightings[hash]; !again || r.counts.Off != "" || g != nil && r.graphs[hash] == g { // the last: another of the same hash
 		if len(r.sightings) >= maxSightings {
 			clear(r.sightings)
@@ -294,11 +316,16 @@ func (q *queue) together(s *sequence) error {
 		return err
 	}
 	// What is wrong with a command shows, with its name, when it is issued by itself.
-	for hash := range r.graphs {
-		r.forget(hash, q.compute)
-	}
-	count(func(c *Replays) { c.Off = err.Error(); r.sum(c) })
+	r.giveUp(err.Error(), q.compute, count)
 	return q.issueAll(s)
+}
+
+// giveUp makes no more graphs.
+func (r *replayer) giveUp(why string, stream C.uint64_t, count func(func(c *Replays))) {
+	for hash := range r.graphs {
+		r.forget(hash, stream)
+	}
+	count(func(c *Replays) { c.Off = why; r.sum(c) })
 }
 
 // issueAll issues a sequence one by one.
@@ -319,24 +346,22 @@ func (r *replayer) sum(c *Replays) {
 	}
 }
 
-// judge counts a sequence, and ends it all where too few of the latest ones were replayed.
-func (r *replayer) judge(replayed bool, stream C.uint64_t, count func(func(c *Replays))) {
+// judge counts a sequence, and ends it all where too little of the latest work was replayed.
+func (r *replayer) judge(s *sequence, replayed bool, stream C.uint64_t, count func(func(c *Replays))) {
 	w := &r.window
 	w.sequences++
+	w.commands += len(s.commands)
 	if replayed {
-		w.replayed++
+		w.replayed += len(s.commands)
 	}
 	if w.sequences < judgedEvery {
 		return
 	}
-	if 2*w.replayed < w.sequences {
-		why := fmt.Sprintf("only %d of the last %d sequences of launches had come before: their shapes differ too much from step to step", w.replayed, w.sequences)
-		for hash := range r.graphs {
-			r.forget(hash, stream)
-		}
-		count(func(c *Replays) { c.Off = why; r.sum(c) })
+	if 2*w.replayed < w.commands {
+		r.giveUp(fmt.Sprintf("only %d of the last %d operations came in sequences that had come before: their shapes differ too much from step to step",
+			w.replayed, w.commands), stream, count)
 	}
-	w.sequences, w.replayed = 0, 0
+	w.sequences, w.commands, w.replayed = 0, 0, 0
 }
 
 // oldest is the hash of the graph whose last use is longest ago.
@@ -360,9 +385,12 @@ func (r *replayer) forget(hash uint64, stream C.uint64_t) {
 // newReplay captures a sequence, on the device's thread.
 func newReplay(s *sequence, stream C.uint64_t) (*replay, error) {
 	g := &replay{sequence: &sequence{}, nodes: make([]C.uint64_t, len(s.commands))}
-	before, _, err := cu.MemInfo()
+	before, total, err := cu.MemInfo()
 	if err != nil {
 		return nil, cuError("asking for free memory", err)
+	}
+	if spare := spareMemory(total); before < spare {
+		return nil, fmt.Errorf("graphs are made while the device has %s of memory to spare, and %s are free", size(int(spare)), size(int(before)))
 	}
 	failed := C.int(-1)
 	code := C.sequence_capture(&s.commands[0], C.int(len(s.commands)), s.base(), stream, &g.graph, &g.exec, &g.nodes[0], &failed)

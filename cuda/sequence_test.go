@@ -179,7 +179,23 @@ func testReplayDoesNotPay(t *testing.T) {
 	if got := floats(t, d, sum, n); got[n-1] != float32(launches) {
 		t.Errorf("%g launches of %d", got[n-1], launches)
 	}
-	if r := d.Replays(); !strings.Contains(r.Off, "only 0 of the last 32 sequences") || r.Graphs != 0 || r.Bytes != 0 {
+	if r := d.Replays(); !strings.Contains(r.Off, "only 0 of the last 624 operations") || r.Graphs != 0 || r.Bytes != 0 {
+		t.Errorf("%+v", r)
+	}
+}
+
+// Graphs take no memory that a run may still need.
+func testReplaySparesMemory(t *testing.T) {
+	was := spareMemory
+	spareMemory = func(total int64) int64 { return total + 1 }
+	t.Cleanup(func() { spareMemory = was })
+	d := open(t, Options{})
+	add, at := adder(t, d), memories(t, d, 3000)
+	for step := range 4 {
+		d.Together(func() { work(d, add, at, step) })
+	}
+	ok(t, d.Sync())
+	if r := d.Replays(); r.Captured != 0 || r.Replayed != 0 || !strings.Contains(r.Off, "of memory to spare") {
 		t.Errorf("%+v", r)
 	}
 }

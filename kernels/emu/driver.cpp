@@ -77,14 +77,15 @@ const ErrorText *error_text(int code)
 	return nullptr;
 }
 
-// injected answers calls that PALIMPSEST_EMU_FAIL=name:n:code names: the n-th call of name fails with code.
+// injected answers calls that PALIMPSEST_EMU_FAIL=name:n:code names: the n-th call of name fails with code, every one
+// where n is 0.
 CUresult injected(const char *name)
 {
 	static const char *wish = getenv("PALIMPSEST_EMU_FAIL");
 	static std::map<std::string, int> calls;
 	char wanted[64];
 	int nth, code;
-	if (!wish || sscanf(wish, "%63[^:]:%d:%d", wanted, &nth, &code) != 3 || strcmp(wanted, name) || ++calls[name] != nth)
+	if (!wish || sscanf(wish, "%63[^:]:%d:%d", wanted, &nth, &code) != 3 || strcmp(wanted, name) || (++calls[name] != nth && nth))
 		return CUDA_SUCCESS;
 	return refuse(code, "injected by PALIMPSEST_EMU_FAIL (call %d)", nth);
 }
