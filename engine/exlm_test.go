@@ -278,6 +278,48 @@ func TestEXLMTextsWithoutAPath(t *testing.T) {
 	}
 }
 
+// Masked entities are recovered as exlm masks them: the means are those of one text at a time, by what fill-mask reads. What reads one
+// state a token says so.
+func TestEXLMSensitivity(t *testing.T) {
+	c := exlmConfig(taggedDataset(t, 60), 20)
+	run := t.TempDir()
+	mustTrain(t, Options{Config: c, Out: run})
+	m, err := OpenModel(run, "cpu", 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	if note := m.Unexpanded(); !strings.Contains(note, "4 states for masked, begin and end tokens") {
+		t.Errorf("%q", note)
+	}
+	s, err := m.Sensitivity(c.Data.Train, "", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Entities == 0 || s.Domain.Tokens < s.Entities || s.Ordinary.Tokens == 0 || !(s.Domain.Confidence > 0 && s.Domain.Confidence < 1) || len(s.Notes) == 0 {
+		t.Errorf("%+v", s)
+	}
+
+	tg := &tagged{m: m}
+	list := []eval.Masked{tg.masked([]int32{m.Tokenizer.BOS, 70, 71, 72, 73, 74, m.Tokenizer.EOS}, []int{2, 3}), tg.masked([]int32{80, 81, 82, 83}, []int{1}), tg.masked([]int32{90, 91, 92}, []int{0, 2})}
+	recoverAll, length := tg.recoverer()
+	all, err := recoverAll(list)
+	if err != nil || all.Tokens != 5 || length != 46 {
+		t.Fatalf("%+v, length %d: %v", all, length, err)
+	}
+	confidence := 0.0
+	for i := range list {
+		one, err := recoverAll(list[i : i+1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		confidence += one.Confidence * float64(one.Tokens) / 5
+	}
+	if math.Abs(confidence-all.Confidence) > 1e-6 {
+		t.Errorf("confidence %g, text by text %g", all.Confidence, confidence)
+	}
+}
+
 // A tagger that begins with a model of exlm is measured on texts whose ends have as many states as when it was tuned.
 func TestEXLMTagger(t *testing.T) {
 	data := taggedDataset(t, 300)
@@ -296,8 +338,8 @@ func TestEXLMTagger(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer m.Close()
-	if e := m.endStates(); e.K != 4 || e.Flat {
-		t.Errorf("%+v", e)
+	if e := m.endStates(); e.K != 4 || e.Flat || !strings.Contains(m.Unexpanded(), "was tuned with 4 states") {
+		t.Errorf("%+v, %q", e, m.Unexpanded())
 	}
 	expanded, err := m.NER(NEROptions{ByToken: true})
 	if err != nil {

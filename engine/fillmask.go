@@ -17,9 +17,19 @@ func (m *Model) FillMask(texts [][]int32, top int) (answers [][][]eval.Answer, e
 		capacity := model.Capacity{Tokens: max(context, 1024), Rows: max(context, 1024)}
 		return eval.FillMask(model.NewActivations(m.Backend, m.Config.Model, capacity, false), m.Weights, capacity, texts, m.Tokenizer.Mask, top)
 	}
+	err = m.overLattices(texts, func(a *model.Activations, p *objectives.Plan) error {
+		list, err := eval.FillLattices(a, m.Weights, p, m.Tokenizer.Mask, top)
+		answers = append(answers, list...)
+		return err
+	})
+	return answers, err
+}
+
+// overLattices calls f with the texts, packed as exlm sees them.
+func (m *Model) overLattices(texts [][]int32, f func(a *model.Activations, p *objectives.Plan) error) error {
 	plans, err := m.expandedPlans(texts)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	var capacity model.Capacity
 	for _, p := range plans {
@@ -31,13 +41,11 @@ func (m *Model) FillMask(texts [][]int32, top int) (answers [][][]eval.Answer, e
 	capacity.Rows = capacity.Tokens
 	a := model.NewActivations(m.Backend, m.Weights.Config, capacity, false)
 	for _, p := range plans {
-		list, err := eval.FillLattices(a, m.Weights, p, m.Tokenizer.Mask, top)
-		if err != nil {
-			return nil, err
+		if err := f(a, p); err != nil {
+			return err
 		}
-		answers = append(answers, list...)
 	}
-	return answers, nil
+	return nil
 }
 
 // expandedStep is about how many rows of expanded texts are run together.

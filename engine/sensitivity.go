@@ -7,10 +7,12 @@ import (
 
 	"palimpsest/engine/eval"
 	"palimpsest/engine/fault"
+	"palimpsest/engine/model"
 	"palimpsest/engine/shard"
 	"palimpsest/engine/text"
 	"palimpsest/kernels"
 	"palimpsest/kernels/philox"
+	"palimpsest/objectives"
 )
 
 // Sensitivity compares how well a masked model recovers domain terms (entities) and ordinary tokens.
@@ -51,8 +53,8 @@ func (m *Model) Sensitivity(data, head string, tokens int64) (r Sensitivity, err
 	if m.Tokenizer.Mask < 0 {
 		return r, fault.Data.Errorf("the tokenizer of %s has no mask token", m.Dir)
 	}
-	if trained := m.Config.Trained(); !slices.ContainsFunc(trained, func(name string) bool { return name == "mlm" || name == "mslm" || name == "tag" }) {
-		return r, fault.Usage.Errorf("%s was trained for %s, which fills no masks; hint: a run of mlm or mslm", m.Dir, strings.Join(trained, ", "))
+	if trained := m.Config.Trained(); !slices.ContainsFunc(trained, func(name string) bool { return name == "mlm" || name == "mslm" || name == "exlm" || name == "tag" }) {
+		return r, fault.Usage.Errorf("%s was trained for %s, which fills no masks; hint: a run of mlm, mslm or exlm", m.Dir, strings.Join(trained, ", "))
 	}
 	t, err := m.openTagged(data)
 	if err != nil {
@@ -80,13 +82,13 @@ func (m *Model) Sensitivity(data, head string, tokens int64) (r Sensitivity, err
 
 // recover masks every entity, and in another copy of its document as many ordinary tokens.
 func (t *tagged) recover(r *Sensitivity, tokens int64) error {
-	a, capacity, length, _ := t.m.activations()
+	recoverAll, length := t.recoverer()
 	var domain, ordinary []eval.Masked
 	size, cut := 0, int64(0)
 	var sums [2]recoverySum
 	flush := func() error {
 		for i, list := range [][]eval.Masked{domain, ordinary} {
-			part, err := eval.Recover(a, t.m.Weights, capacity, kernels.Bidirectional, list)
+			part, err := recoverAll(list)
 			if err != nil {
 				return err
 			}
@@ -125,7 +127,7 @@ func (t *tagged) recover(r *Sensitivity, tokens int64) error {
 			}
 			size += 2 * (to - from)
 		}
-		if size < 4*capacity.Tokens {
+		if size < maskedAtOnce {
 			return nil
 		}
 		return flush()
@@ -146,6 +148,38 @@ func (t *tagged) recover(r *Sensitivity, tokens int64) error {
 	r.Difference = eval.Recovery{Tokens: r.Domain.Tokens - r.Ordinary.Tokens, Accuracy: r.Domain.Accuracy - r.Ordinary.Accuracy,
 		Confidence: r.Domain.Confidence - r.Ordinary.Confidence, CrossEntropy: r.Domain.CrossEntropy - r.Ordinary.CrossEntropy}
 	return nil
+}
+
+// maskedAtOnce is about how many tokens of masked texts are held in memory.
+const maskedAtOnce = 1 << 15
+
+// recoverer returns how masked texts are run, and the longest: as exlm sees them in models that it trained, otherwise with one state a
+// token.
+func (t *tagged) recoverer() (run func(list []eval.Masked) (eval.Recovery, error), length int) {
+	m := t.m
+	if !slices.Contains(m.Config.Trained(), "exlm") {
+		if note := m.Unexpanded(); note != "" {
+			t.notes = append(t.notes, note)
+		}
+		a, capacity, length, _ := m.activations()
+		return func(list []eval.Masked) (eval.Recovery, error) {
+			return eval.Recover(a, m.Weights, capacity, kernels.Bidirectional, list)
+		}, length
+	}
+	return func(list []eval.Masked) (r eval.Recovery, err error) {
+		texts, targets := make([][]int32, len(list)), []int32{}
+		for i, masked := range list {
+			texts[i], targets = masked.Tokens, append(targets, masked.Targets...)
+		}
+		var sum recoverySum
+		err = m.overLattices(texts, func(a *model.Activations, p *objectives.Plan) error {
+			part, err := eval.RecoverLattices(a, m.Weights, p, m.Tokenizer.Mask, targets)
+			targets = targets[part.Tokens:]
+			sum.add(part)
+			return err
+		})
+		return sum.mean(), err
+	}, m.longest()
 }
 
 // masked is a copy of a document with some places masked.

@@ -116,8 +116,15 @@ func (t *tagged) tagHead(name string) (objectives.Head, error) {
 		}
 		return h, nil
 	}
-	return objectives.Head{}, fault.Usage.Errorf("%s has no token head %q; it has: %s; hint: train with model.classifiers: [{name: entities, kind: token, classes: 3}]",
-		t.m.Dir, name, strings.Join(known, ", "))
+	what, others := "", "no classification head"
+	if name != "" {
+		what = fmt.Sprintf(" named %q", name)
+	}
+	if len(known) > 0 {
+		others = strings.Join(known, ", ")
+	}
+	return objectives.Head{}, fault.Usage.Errorf("%s has no token head%s; it has: %s; hint: train with model.classifiers: [{name: entities, kind: token, classes: 3}]",
+		t.m.Dir, what, others)
 }
 
 // tagName is a tag as files write it.
@@ -165,12 +172,17 @@ func (t *tagged) surface(tokens []int32) string {
 	return strings.ToLower(string(bytes.TrimSpace(t.m.Tokenizer.Decode(tokens))))
 }
 
+// longest is the length of the run's segments.
+func (m *Model) longest() int {
+	if l := m.Config.Data.Length; l > 0 {
+		return min(l, m.Config.Model.Context)
+	}
+	return m.Config.Model.Context
+}
+
 // activations are for sequences up to the length of the run's segments.
 func (m *Model) activations() (a *model.Activations, capacity model.Capacity, length int, mask kernels.Mask) {
-	length = m.Config.Model.Context
-	if l := m.Config.Data.Length; l > 0 {
-		length = min(l, length)
-	}
+	length = m.longest()
 	capacity = model.Capacity{Tokens: max(length, min(8192, m.Config.Data.TokensPerStep))}
 	capacity.Rows = capacity.Tokens
 	mask = kernels.Bidirectional

@@ -60,8 +60,12 @@ func evalLoss(c *cli.Context) error {
 		Model string `json:"model"`
 		Step  int64  `json:"step"`
 		eval.Loss
-		Seconds float64 `json:"seconds"`
-	}{m.Dir, m.Step, loss, time.Since(start).Seconds()}
+		Seconds float64  `json:"seconds"`
+		Notes   []string `json:"notes"`
+	}{m.Dir, m.Step, loss, time.Since(start).Seconds(), []string{}}
+	if o := c.String("objective"); o != "" && o != "exlm" && !slices.Contains(m.Config.Trained(), o) {
+		result.Notes = unexpanded(m)
+	}
 	return show(c, result, func(w io.Writer) {
 		fmt.Fprintf(w, "%s, step %d: %s rows of %s held-out tokens, in %.1f s\n", m.Dir, m.Step, count(loss.Rows), count(loss.Tokens), result.Seconds)
 		fmt.Fprintf(w, "%-12s %10s %10s\n", "", "model", "unigram")
@@ -69,7 +73,22 @@ func evalLoss(c *cli.Context) error {
 		fmt.Fprintf(w, "%-12s %10.2f\n", "perplexity", loss.Perplexity)
 		fmt.Fprintf(w, "%-12s %9.2f%% %9.2f%%\n", "accuracy", 100*loss.Accuracy, 100*loss.BaselineAccuracy)
 		showMeasures(w, loss)
+		writeNotes(w, result.Notes)
 	})
+}
+
+// unexpanded is the note that a model is read otherwise than it was trained, if it is.
+func unexpanded(m *engine.Model) []string {
+	if note := m.Unexpanded(); note != "" {
+		return []string{note}
+	}
+	return []string{}
+}
+
+func writeNotes(w io.Writer, notes []string) {
+	for _, note := range notes {
+		fmt.Fprintln(w, "note:", note)
+	}
 }
 
 // showMeasures writes further figures of an evaluation, and the loss of the objective where that is another than the rows'.

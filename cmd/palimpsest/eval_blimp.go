@@ -118,10 +118,11 @@ func evalBlimp(c *cli.Context) error {
 		Scores  []string `json:"kinds"`
 		Label   string   `json:"label"`
 		eval.PairSummary
-		Seconds float64 `json:"seconds"`
-		PerS    float64 `json:"pairs_per_second"`
+		Seconds float64  `json:"seconds"`
+		PerS    float64  `json:"pairs_per_second"`
+		Notes   []string `json:"notes"`
 	}{m.Dir, m.Step, trainedFor(m.Config), o.Kinds(), map[bool]string{true: "next", false: "same"}[o.Next],
-		eval.SummarisePairs(pairs, scored, o.Kinds()), seconds, float64(len(pairs)) / max(seconds, 1e-9)}
+		eval.SummarisePairs(pairs, scored, o.Kinds()), seconds, float64(len(pairs)) / max(seconds, 1e-9), unexpanded(m)}
 	return show(c, result, func(w io.Writer) {
 		fmt.Fprintf(w, "%s, step %d, trained for %s: %s pairs in %d sets, in %.1f s (%.0f pairs/s)\n", m.Dir, m.Step, strings.Join(result.Trained, ", "),
 			count(len(pairs)), len(result.Sets), seconds, result.PerS)
@@ -129,6 +130,7 @@ func evalBlimp(c *cli.Context) error {
 			fmt.Fprintf(w, "masked tokens are answered at %s\n", map[bool]string{true: "the place before them", false: "their own place"}[o.Next])
 		}
 		writeGroups(w, result.PairSummary, o.Kinds())
+		writeNotes(w, result.Notes)
 	})
 }
 

@@ -66,11 +66,13 @@ func evalLogits(c *cli.Context) error {
 		return err
 	}
 	result := struct {
-		File      string `json:"file"`
-		Sequences int    `json:"sequences"`
-	}{c.String("out"), len(sequences)}
+		File      string   `json:"file"`
+		Sequences int      `json:"sequences"`
+		Notes     []string `json:"notes"`
+	}{c.String("out"), len(sequences), unexpanded(m)}
 	return show(c, result, func(w io.Writer) {
 		fmt.Fprintf(w, "%s: hidden states and logits of %d sequences\n", result.File, result.Sequences)
+		writeNotes(w, result.Notes)
 	})
 }
 

@@ -259,19 +259,19 @@ func each(n int, f func(i int)) {
 	group.Wait()
 }
 
-// FillLattices returns the top answers for every expanded mask token of the segments of a plan, by segment and mask: those of the states on the most likely path that visits one state of every token, or without links what a token's
-// states emit together.
-func FillLattices(a *model.Activations, w *model.Weights, p *objectives.Plan, mask int32, top int) ([][][]Answer, error) {
+// eachMask runs a plan of lattices and calls f, in order, with what is said of every expanded mask token: the number of its segment,
+// what its states say together, and the distribution of the state that stands for it on the most likely path that
+// visits one state of every token; nil without links.
+func eachMask(a *model.Activations, w *model.Weights, p *objectives.Plan, mask int32, f func(segment int, together, onPath []float64)) error {
 	if len(p.Terms) != 1 || p.Terms[0].Kind != objectives.Alignment {
-		return nil, fmt.Errorf("the plan has no lattices")
+		return fmt.Errorf("the plan has no lattices")
 	}
 	if err := a.Load(p, model.Step{}); err != nil {
-		return nil, err
+		return err
 	}
 	a.Forward(w)
-	t, answers := &p.Terms[0], make([][][]Answer, len(p.Segments))
-	segment := 0
-	err := a.Lattices(w, 0, func(list []model.Lattice) {
+	t, segment := &p.Terms[0], 0
+	return a.Lattices(w, 0, func(list []model.Lattice) {
 		for _, l := range list {
 			bounds := t.Lattices[l.Index]
 			for t.Offsets[segment+1] <= bounds.Start {
@@ -283,15 +283,40 @@ func FillLattices(a *model.Activations, w *model.Weights, p *objectives.Plan, ma
 				if g.seen != mask {
 					continue
 				}
-				said := r.token(g, visits)
+				var onPath []float64
 				if path != nil {
-					said = r.state(path[i])
+					onPath = r.state(path[i])
 				}
-				answers[segment] = append(answers[segment], likeliest(said, top))
+				f(segment, r.token(g, visits), onPath)
 			}
 		}
 	})
-	return answers, err
+}
+
+// FillLattices returns the top answers for every expanded mask token of the segments of a plan, by segment and mask: those of the
+// states on the most likely path, or without links what a token's states emit together.
+func FillLattices(a *model.Activations, w *model.Weights, p *objectives.Plan, mask int32, top int) ([][][]Answer, error) {
+	answers := make([][][]Answer, len(p.Segments))
+	err := eachMask(a, w, p, mask, func(segment int, together, onPath []float64) {
+		if onPath != nil {
+			together = onPath
+		}
+		answers[segment] = append(answers[segment], likeliest(together, top))
+	})
+	if err != nil {
+		return nil, err
+	}
+	return answers, nil
+}
+
+// RecoverLattices is Recover of texts that a plan has as lattices: targets are those of the masks of all its segments, in order. What
+// the states of a mask say together is what counts, as in evaluations of loss.
+func RecoverLattices(a *model.Activations, w *model.Weights, p *objectives.Plan, mask int32, targets []int32) (r Recovery, err error) {
+	err = eachMask(a, w, p, mask, func(_ int, together, _ []float64) {
+		r.see(together, targets[r.Tokens])
+	})
+	r.mean()
+	return r, err
 }
 
 // likeliest returns the k most probable tokens; ties go to the smaller id.

@@ -49,9 +49,29 @@ func Recover(a *model.Activations, w *model.Weights, capacity model.Capacity, ma
 			}
 		})
 	})
+	r.mean()
+	return r, err
+}
+
+// see adds a distribution over the vocabulary.
+func (r *Recovery) see(p []float64, target int32) {
+	best := 0
+	for id, q := range p {
+		if q > p[best] {
+			best = id
+		}
+	}
+	q := p[target]
+	r.add(Recovery{1, 0, q, -math.Log(math.Max(q, math.SmallestNonzeroFloat64))})
+	if int32(best) == target {
+		r.Accuracy++
+	}
+}
+
+// mean divides the sums by their tokens.
+func (r *Recovery) mean() {
 	n := math.Max(1, float64(r.Tokens))
 	r.Accuracy, r.Confidence, r.CrossEntropy = r.Accuracy/n, r.Confidence/n, r.CrossEntropy/n
-	return r, err
 }
 
 // add sums up; the means are made at the end.

@@ -13,7 +13,9 @@ import (
 // has on top is no loss where zeros and ones make it nothing: biases, scales of norms, a table of token types.
 func (f *family) gaps(c model.Config, x facts) (held model.Config, lost []string) {
 	c = plain(c)
-	held = plain(f.hold(c, x))
+	held = f.hold(c, x)
+	held.Links = model.Links{} // no architecture here has a transition head or tokens with several states
+	held = plain(held)
 	was := map[string]string{}
 	for _, k := range runfile.Describe(c) {
 		was[k.Path] = k.Default
@@ -27,7 +29,9 @@ func (f *family) gaps(c model.Config, x facts) (held model.Config, lost []string
 			continue
 		case c.Positions != held.Positions && strings.HasPrefix(k.Path, "rope_"): // told with positions
 			continue
-		case k.Path == "rope_scaling" || k.Path == "attention": // sections, whose keys are told
+		case k.Path == "links.heads" || k.Path == "links.positions": // told with links.features
+			continue
+		case k.Path == "rope_scaling" || k.Path == "attention" || k.Path == "links": // sections, whose keys are told
 			continue
 		}
 		lost = append(lost, fmt.Sprintf("model.%s: %s (%s: %s)", k.Path, from, f.lm, to))
@@ -68,6 +72,12 @@ func plain(c model.Config) model.Config {
 	}
 	if c.Positions != "relative" {
 		c.Buckets = 0
+	}
+	if !c.Links.On() {
+		c.Links = model.Links{Features: "none", States: c.Links.States}
+	}
+	if c.Links.States < 2 {
+		c.Links.States = 0
 	}
 	if c.Attention.LocalBase == c.RopeBase {
 		c.Attention.LocalBase = 0

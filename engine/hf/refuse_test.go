@@ -173,7 +173,8 @@ func TestFilesThatAreRefused(t *testing.T) {
 // What no architecture holds is refused choice by choice, and exported with losses that are named.
 func TestLossy(t *testing.T) {
 	im, _ := imported(t, bertLM().write(t, checkpoint.F32, 0))
-	c, problems := model.Config{Vocab: 270, Layers: 2, Width: 16, Heads: 2, Context: 8, Positions: "rope2d", Transform: yes, HeadBias: yes, InitScale: "none"}.Resolve(260)
+	c, problems := model.Config{Vocab: 270, Layers: 2, Width: 16, Heads: 2, Context: 8, Positions: "rope2d", Transform: yes, HeadBias: yes, InitScale: "none",
+		Links: model.Links{Features: "hidden+position", Positions: 16, States: 4}}.Resolve(260)
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
@@ -195,7 +196,7 @@ func TestLossy(t *testing.T) {
 	if fault.Of(err) != fault.Usage {
 		t.Fatalf("%v", err)
 	}
-	for _, want := range []string{"model.positions: rope2d", "model.placement: pre", "--lossy"} {
+	for _, want := range []string{"model.positions: rope2d", "model.placement: pre", "model.links.features: hidden+position", "model.links.states: 4", "--lossy"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("the refusal does not mention %s: %v", want, err)
 		}
