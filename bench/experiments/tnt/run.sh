@@ -10,7 +10,7 @@ case $SIZE in
 cpu) VOCAB=1024 SPOKEN=1000 NEWS=300 SAMPLES=12 ;;
 gpu) VOCAB=4096 SPOKEN=1000 NEWS=200 SAMPLES=40 ;;
 esac
-ALPHAS='10 100 1000' MARKS='1 10'
+ALPHAS='0.1 1 10 100 1000' MARKS='0.1 1 10'
 
 printf '%s\n' thou thee thy >"$WORK/words.txt"
 speakers() { grep -E '^[A-Z][A-Za-z ]*:$' "$DATA/tinyshakespeare.txt" | sort | uniq -c | awk -v odd="$1" '$1 >= 20 { sub(/^ *[0-9]+ /, ""); if (NR % 2 == odd) print }'; }
