@@ -208,6 +208,9 @@ func (c *Config) Validate() (problems []runfile.Problem) {
 	}
 	if len(c.Phases) == 0 {
 		check("objective", c.Objective)
+		if c.Phases != nil {
+			problems = append(problems, runfile.Problemf("phases", "there is none, so nothing is trained; hint: without the key, the objective is all there is"))
+		}
 	}
 	for i, p := range c.Phases {
 		key := fmt.Sprintf("phases.%d", i)
@@ -276,6 +279,29 @@ func (c *Config) unused() (sections []string) {
 		sections = append(sections, "classify")
 	}
 	return sections
+}
+
+// unusedMask lists keys of the section mask that differ from their defaults in runs whose objectives read others of it only.
+func (c *Config) unusedMask() (keys []string) {
+	replaces, units := true, true // nothing reads them
+	expands, repeats := c.trainsAny("exlm"), c.trainsAny("rmlm")
+	for _, p := range c.phaseList() {
+		for _, part := range c.partsOf(p) {
+			replaces = replaces && part != "mlm" && part != "mntp"
+			units = units && part != "mlm" && part != "mntp" && part != "exlm"
+		}
+	}
+	m, d := c.Mask, objectives.DefaultMask()
+	if (expands || repeats) && replaces && m.Replace != d.Replace && m.Replace != [3]float64{1, 0, 0} {
+		keys = append(keys, "mask.replace")
+	}
+	if repeats && units {
+		m.P, m.Schedule, m.Replace = d.P, d.Schedule, d.Replace
+		if !reflect.DeepEqual(m, d) {
+			keys = append(keys, "of the section mask all but p and schedule")
+		}
+	}
+	return keys
 }
 
 // packing resolves data.packing: auto.

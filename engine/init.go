@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"palimpsest/engine/checkpoint"
 	"palimpsest/engine/fault"
 	"palimpsest/engine/model"
 	"palimpsest/engine/text"
@@ -42,17 +43,8 @@ func planInit(path string, c model.Config, tokenizer string) (p initPlan, err er
 	if p.hash, err = weightsHash(from); err != nil {
 		return p, err
 	}
-	raw, err := from.Read(TokenizerFile)
-	if err != nil {
+	if err := sameTokenizer(from, tokenizer); err != nil {
 		return p, err
-	}
-	trained, err := text.Parse(raw)
-	if err != nil {
-		return p, fault.Checkpoint.Errorf("%s: %s: %w", p.dir, TokenizerFile, err)
-	}
-	if trained.Hash() != tokenizer {
-		return p, fault.Data.Errorf("%s was trained with tokenizer %s, the data set was made with %s; hint: build the data set with the tokenizer of the checkpoint, %s/%s",
-			p.dir, trained.Hash(), tokenizer, p.dir, TokenizerFile)
 	}
 	config, err := readConfig(from)
 	if err != nil {
@@ -98,6 +90,23 @@ func planInit(path string, c model.Config, tokenizer string) (p initPlan, err er
 	return p, nil
 }
 
+// sameTokenizer refuses a checkpoint that was trained with another tokenizer than the data set's, by their hashes.
+func sameTokenizer(from *checkpoint.Checkpoint, tokenizer string) error {
+	raw, err := from.Read(TokenizerFile)
+	if err != nil {
+		return err
+	}
+	trained, err := text.Parse(raw)
+	if err != nil {
+		return fault.Checkpoint.Errorf("%s: %s: %w", from.Dir(), TokenizerFile, err)
+	}
+	if trained.Hash() != tokenizer {
+		return fault.Data.Errorf("%s was trained with tokenizer %s, the data set was made with %s; hint: build the data set with the tokenizer of the checkpoint, %s/%s",
+			from.Dir(), trained.Hash(), tokenizer, from.Dir(), TokenizerFile)
+	}
+	return nil
+}
+
 // fits refuses adapters on a head that would stay as it was drawn.
 func (p *initPlan) fits(c Config) error {
 	asksLM := slices.ContainsFunc(c.phaseList(), func(phase Phase) bool { return !classifies(phase.Objective) })
@@ -115,7 +124,7 @@ func besideLM(name string) bool {
 
 // adoptModel gives a run that begins with another model's weights the model section of that one, unless it says something of its
 // own about the model. Classification heads do not count: those that are named here stay.
-func adoptModel(c *Config) (note string, err error) {
+func adoptModel(c *Config, tokenizer string) (note string, err error) {
 	own := c.Model
 	own.Classifiers, own.Adapter = nil, model.Adapter{}
 	if c.Train.Init == "" || !reflect.DeepEqual(own, Default().Model) {
@@ -124,6 +133,9 @@ func adoptModel(c *Config) (note string, err error) {
 	from, err := findCheckpoint(c.Train.Init)
 	if err != nil {
 		return "", fmt.Errorf("train.init: %w; hint: a run that has begun is resumed without it by --config RUN/config.yaml", err)
+	}
+	if err := sameTokenizer(from, tokenizer); err != nil {
+		return "", fmt.Errorf("train.init: %w", err)
 	}
 	theirs, err := readConfig(from)
 	if err != nil {

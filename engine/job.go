@@ -59,7 +59,7 @@ func prepare(c Config) (_ *job, err error) {
 			return nil, err
 		}
 	}
-	adopted, err := adoptModel(&c)
+	adopted, err := adoptModel(&c, j.tokenizer.Hash())
 	if err != nil {
 		return nil, err
 	}
@@ -119,12 +119,18 @@ func prepare(c Config) (_ *job, err error) {
 	if err = j.checkExpansion(); err != nil {
 		return nil, err
 	}
+	if err = j.checkRows(); err != nil {
+		return nil, err
+	}
 	if hasPlane(j.data, objectives.PlaneLoss) {
 		j.note("the data set has the plane loss: %s", map[bool]string{true: "tokens that it marks as context are seen, but neither asked for nor masked",
 			false: "it is not used, as data.loss_plane is false"}[c.Data.LossPlane])
 	}
 	for _, section := range c.unused() {
 		j.note("the section %s is not used: no objective of this run reads it", section)
+	}
+	for _, key := range c.unusedMask() {
+		j.note("%s is not used: exlm replaces every selected token by the mask token, rmlm every copy that is masked by itself", key)
 	}
 	if j.config.Adapter.On() {
 		j.note("%s", adapterNote(j.config.Model))
@@ -161,7 +167,7 @@ func (j *job) fitLengths() error {
 		d.Length = min(context, d.TokensPerStep)
 	}
 	if d.Length > context {
-		return fault.Usage.Errorf("data.length: %d exceeds model.context %d", d.Length, context)
+		return fault.Usage.Errorf("data.length: %d exceeds model.context %d; hint: --set data.length=%d", d.Length, context, context)
 	}
 	if d.Length > d.TokensPerStep {
 		return fault.Usage.Errorf("data.length: %d exceeds data.tokens_per_step %d; a segment must fit in a step", d.Length, d.TokensPerStep)

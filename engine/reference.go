@@ -7,7 +7,6 @@ import (
 	"palimpsest/engine/checkpoint"
 	"palimpsest/engine/fault"
 	"palimpsest/engine/model"
-	"palimpsest/engine/text"
 	"palimpsest/kernels"
 	"palimpsest/objectives"
 )
@@ -130,16 +129,8 @@ func (r *referenceModel) open(path string, j *job) (err error) {
 	if r.hash, err = weightsHash(r.from); err != nil {
 		return err
 	}
-	raw, err := r.from.Read(TokenizerFile)
-	if err != nil {
+	if err := sameTokenizer(r.from, j.tokenizer.Hash()); err != nil {
 		return err
-	}
-	tokenizer, err := text.Parse(raw)
-	if err != nil {
-		return fault.Checkpoint.Errorf("%s: %s: %w", r.dir, TokenizerFile, err)
-	}
-	if tokenizer.Hash() != j.tokenizer.Hash() {
-		return fault.Data.Errorf("%s was trained with tokenizer %s, the data set was made with %s; hint: a reference with the tokenizer of the data set", r.dir, tokenizer.Hash(), j.tokenizer.Hash())
 	}
 	if r.run, err = readConfig(r.from); err != nil {
 		return err
@@ -149,7 +140,7 @@ func (r *referenceModel) open(path string, j *job) (err error) {
 	trained := j.config.Model
 	switch {
 	case r.config.Vocab != trained.Vocab:
-		return fault.Usage.Errorf("%s has a vocabulary of %d, the trained model one of %d (tokenizer %s of both)", r.dir, r.config.Vocab, trained.Vocab, tokenizer.Hash())
+		return fault.Usage.Errorf("%s has a vocabulary of %d, the trained model one of %d (tokenizer %s of both)", r.dir, r.config.Vocab, trained.Vocab, j.tokenizer.Hash())
 	case r.config.Context < j.config.Data.Length:
 		return fault.Usage.Errorf("%s sees %d tokens, data.length is %d; hint: --set data.length=%d", r.dir, r.config.Context, j.config.Data.Length, r.config.Context)
 	case r.ShareDropout && !sameBody(r.config, trained):

@@ -153,51 +153,10 @@ func (w *rowsWriter) rows(out io.Writer) error {
 	j := w.j
 	w.seen = map[rowKey]bool{}
 	buffered := bufio.NewWriterSize(out, 1<<20)
-	for i, o := range j.objectives {
-		if slices.Contains(j.objectives[:i], o) {
-			continue
-		}
-		c := shard.StreamConfig{Seed: j.config.Data.Seed, Epochs: 1, Window: j.config.Data.Window, Split: j.split(shard.Train), Planes: j.planes()}
-		next, closing, err := planned(j.data, c, j.packing(), o, int(j.config.Model.Vocab), j.config.Model.Context, 0)
-		if err == nil {
-			err = errors.Join(w.each(next, buffered), closing())
-		}
-		if err != nil {
-			return err
-		}
-	}
-	for i := range j.evaluators {
-		if !j.hasValid() {
-			break
-		}
-		next, closing, err := j.heldOut(i, 0)
-		if err == nil {
-			err = errors.Join(w.each(next, buffered), closing())
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return buffered.Flush()
-}
-
-// each writes the rows of the plans of one source.
-func (w *rowsWriter) each(next func() (*objectives.Plan, error), out io.Writer) error {
 	var keys []rowKey
-	for {
-		p, err := next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
+	err := j.eachPlan(func(p *objectives.Plan) (err error) {
 		if w.stop() {
 			return fault.Preempted.Errorf("asked to stop after %d rows; nothing was kept", w.meta.Rows)
-		}
-		objectives.SetDenominators([]*objectives.Plan{p})
-		if !p.NeedsReference {
-			continue
 		}
 		if keys, err = rowKeys(keys, p); err != nil {
 			return err
@@ -207,11 +166,64 @@ func (w *rowsWriter) each(next func() (*objectives.Plan, error), out io.Writer) 
 		}
 		w.a.ForwardReference()
 		for i := range p.Terms {
-			if err := w.term(i, &p.Terms[i], keys, out); err != nil {
+			if err := w.term(i, &p.Terms[i], keys, buffered); err != nil {
 				return err
 			}
 		}
+		return nil
+	})
+	return cmp.Or(err, buffered.Flush())
+}
+
+// eachPlan calls f with all plans of the run that ask for the reference, one epoch of every objective and all held-out documents.
+func (j *job) eachPlan(f func(p *objectives.Plan) error) error {
+	each := func(next func() (*objectives.Plan, error), closing func() error, err error) error {
+		if err != nil {
+			return err
+		}
+		for {
+			p, err := next()
+			if errors.Is(err, io.EOF) {
+				return closing()
+			}
+			if err != nil {
+				return errors.Join(err, closing())
+			}
+			objectives.SetDenominators([]*objectives.Plan{p})
+			if !p.NeedsReference {
+				continue
+			}
+			if err := f(p); err != nil {
+				return errors.Join(err, closing())
+			}
+		}
 	}
+	for i, o := range j.objectives {
+		if slices.Contains(j.objectives[:i], o) {
+			continue
+		}
+		c := shard.StreamConfig{Seed: j.config.Data.Seed, Epochs: 1, Window: j.config.Data.Window, Split: j.split(shard.Train), Planes: j.planes()}
+		if err := each(planned(j.data, c, j.packing(), o, int(j.config.Model.Vocab), j.config.Model.Context, 0)); err != nil {
+			return err
+		}
+	}
+	for i := range j.evaluators {
+		if !j.hasValid() {
+			break
+		}
+		if err := each(j.heldOut(i, 0)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkRows looks up all rows that the run will ask of cached logits, so that what they lack shows before the first step.
+func (j *job) checkRows() error {
+	if j.reference == nil || j.reference.rows == nil {
+		return nil
+	}
+	return j.eachPlan(j.reference.rows.Find)
 }
 
 func (w *rowsWriter) term(index int, t *objectives.Term, keys []rowKey, out io.Writer) (failed error) {
@@ -279,6 +291,9 @@ type cachedRows struct {
 // openRows opens and verifies a folder of rows, and compares it with the run's reference.
 func openRows(dir string, want rowsMeta) (_ *cachedRows, err error) {
 	again := "; hint: make it again: remove the folder, and run the same command with --cache-reference"
+	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
+		return nil, fault.Checkpoint.Errorf("reference.cache: there is no folder %s; hint: run the same command with --cache-reference first", dir)
+	}
 	c, err := checkpoint.Open(vfs.OS{}, dir)
 	if err != nil {
 		return nil, fault.Checkpoint.Errorf("reference.cache: %w%s", err, again)

@@ -71,6 +71,9 @@ func TestCachedReference(t *testing.T) {
 	cut := c
 	cut.Data.Length = 20
 	refuse("other pieces", cut, fault.Data, "has no row for the first", "document", "--cache-reference")
+	if _, err := DryRun(Options{Config: cut}); fault.Of(err) != fault.Data {
+		t.Errorf("a rehearsal with other pieces: %v", err)
+	}
 	stream := c
 	stream.Data.Packing = "cut"
 	refuse("a stream", stream, fault.Usage, "data.packing: whole")

@@ -52,7 +52,7 @@ func ValidateMix(mix map[string]float64) error {
 		sum += share
 	}
 	if !(sum > 0) || math.IsInf(sum, 0) {
-		return fmt.Errorf("want a share above 0 for at least one of %s, not %v", strings.Join(Modes(), ", "), mix)
+		return fmt.Errorf("want a share above 0 for at least one of %s: those given are all 0", strings.Join(Modes(), ", "))
 	}
 	return nil
 }

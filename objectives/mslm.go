@@ -80,9 +80,9 @@ func (m MSLM) rates() (entity, base float64) {
 // pass a token head learns to detect entities, a second one, if asked, to classify them. A masked token is always the mask token.
 //
 // The authors' head (kind detector) puts an embedding of the original token beside the hidden state, so that it also sees what is
-// masked; heads of kind token, and meta: false, read the hidden state alone, which measures what the encoder itself recovers. Tokens that are context only (plane loss)
-// are never masked, bear no loss, and do not count in a document's length. Special tokens are never masked; as unmasked tokens
-// they predict themselves.
+// masked; heads of kind token, and meta: false, read the hidden state alone, which measures what the encoder itself recovers.
+// Tokens that are context only (plane loss) are never masked, bear no loss, and do not count in a document's length. Special
+// tokens are never masked; as unmasked tokens they predict themselves.
 //
 // In evaluations only masked tokens are asked for, each with weight 1, and detection runs over an unmasked copy of the
 // document (a second segment).
@@ -138,7 +138,7 @@ func newMSLM(s Settings) (*mslm, error) {
 	return m, nil
 }
 
-// tokenHead finds a head of kind token: the named one, or the first other than taken.
+// tokenHead finds a head that reads every token: the named one, or the first other than taken.
 func (s Settings) tokenHead(key, name, taken string) (Head, error) {
 	var known []string
 	for _, h := range s.Heads {
@@ -152,7 +152,7 @@ func (s Settings) tokenHead(key, name, taken string) (Head, error) {
 	if name != "" {
 		return Head{}, fmt.Errorf("%s: the model has no token head %q; known: %s", key, name, strings.Join(known, ", "))
 	}
-	return Head{}, fmt.Errorf("%s: the model has no token head for it; hint: model.classifiers: [{name: entities, kind: token, classes: 3}], "+
+	return Head{}, fmt.Errorf("%s: the model has no token head for it; hint: model.classifiers: [{name: entities, kind: detector, classes: 3}] (or kind: token), "+
 		"1 + 2 classes for every type of entity to detect, one a type to classify", key)
 }
 

@@ -174,7 +174,7 @@ func (m *mslm) judge(n *census, types []string) error {
 	}
 	switch {
 	case entity > 0 && n.entities == 0:
-		return fmt.Errorf("mslm.entity is %g, but no token of the %d documents is tagged B in the plane bio", entity, n.documents)
+		return fmt.Errorf("mslm.entity is %g, but no token of the %d documents is tagged B in the plane bio; hint: palimpsest data annotate tags terms or spans, and mslm.entity: 0 does without", entity, n.documents)
 	case n.nE+n.nB == 0:
 		return fmt.Errorf("nothing would be masked in %d documents of %d ordinary tokens with %d entities: mslm.entity is %g and mslm.base %g",
 			n.documents, n.ordinary, n.entities, entity, base)

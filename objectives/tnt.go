@@ -118,6 +118,9 @@ func (o *tnt) term(p *Plan, name string) *Term {
 	return t
 }
 
+// leastWeight is next to nothing, but a weight still.
+const leastWeight = 1e-30
+
 // Plan appends a causal segment with a row for every signed token, at the place before it.
 func (o *tnt) Plan(doc Document, p *Plan) {
 	start := p.segment(doc, kernels.Causal)
@@ -130,9 +133,12 @@ func (o *tnt) Plan(doc Document, p *Plan) {
 		switch sign {
 		case SignUnwanted:
 			counted++
-			if alpha > 0 || o.Held {
+			if weight := alpha; weight > 0 || o.Held {
+				if weight == 0 { // nothing in the loss, but evaluations measure the row
+					weight = leastWeight
+				}
 				unwanted.ask(start+i-1, doc.Tokens[i], doc, i)
-				unwanted.Weights = append(unwanted.Weights, -alpha)
+				unwanted.Weights = append(unwanted.Weights, -weight)
 			}
 		case SignKeep:
 			counted++

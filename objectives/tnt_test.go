@@ -91,6 +91,10 @@ func TestTNTNeedsReference(t *testing.T) {
 	if p := signedPlan(t, "tnt", s, mixed); len(p.Terms[0].Rows) != 0 || p.Terms[1].Den != 3 {
 		t.Errorf("alpha 0: %+v", p.Terms)
 	}
+	s.Held = true // where they are measured all the same
+	if p := signedPlan(t, "tnt", s, mixed); len(p.Terms[0].Rows) != 1 || !(p.Terms[0].Weights[0] < 0) {
+		t.Errorf("alpha 0, evaluated: %+v", p.Terms)
+	}
 }
 
 func signedCorpus(uncut []Document, docs ...Document) Corpus {

@@ -227,8 +227,14 @@ func (ds *Dataset) planeIndices(names []string) ([]int, error) {
 	for _, n := range names {
 		i := slices.IndexFunc(ds.index.Planes, func(p Plane) bool { return p.Name == n })
 		if i < 0 {
-			return nil, fault.Data.Errorf("data set %s has no plane %q, only %v; "+
-				"hint: add it with `data annotate`", ds.dir, n, ds.index.Planes)
+			known := "none at all"
+			if len(ds.index.Planes) > 0 {
+				known = "only"
+				for _, p := range ds.index.Planes {
+					known += " " + p.Name
+				}
+			}
+			return nil, fault.Data.Errorf("data set %s has no plane %q, %s; hint: 'palimpsest data annotate' adds bio, class and sign, 'palimpsest data build' makes the others", ds.dir, n, known)
 		}
 		if !slices.Contains(list, i) {
 			list = append(list, i)

@@ -226,7 +226,7 @@ func (m *Marked) Find(text []byte) ([][2]int, error) {
 	return spans, nil
 }
 
-// charRange turns a span of code points of a text into bytes. Errors tell the length of the text, and whether it looks as if
+// charRange turns a span of code points of a generation into bytes. Errors tell the length of the text, and whether it looks as if
 // the span counted bytes.
 func charRange(text []byte, start, end int64) (from, to int, err error) {
 	points := int64(utf8.RuneCount(text))
@@ -242,7 +242,7 @@ func charRange(text []byte, start, end int64) (from, to int, err error) {
 		if end > points && end <= int64(len(text)) {
 			hint = "; hint: it has that many bytes, but spans count code points"
 		}
-		return 0, 0, fmt.Errorf("span %d to %d %s a text of %d code points (%d bytes)%s", start, end, what, points, len(text), hint)
+		return 0, 0, fmt.Errorf("span %d to %d %s the generation of %d code points (%d bytes)%s", start, end, what, points, len(text), hint)
 	}
 	for range start {
 		_, size := utf8.DecodeRune(text[from:])

@@ -114,7 +114,7 @@ func (m *recordMap) generated(values [][]byte, f *generationFields) (Document, e
 	for _, s := range f.spans {
 		from, to, err := charRange(generation, s.start, s.end)
 		if err != nil {
-			return Document{}, fmt.Errorf("%w, the generation", err)
+			return Document{}, err
 		}
 		if s.text != nil && !bytes.Equal(s.text, generation[from:to]) {
 			return Document{}, fmt.Errorf("span %d to %d of the generation is %.40q, the record says %.40q; hint: spans count code points from 0, their end is excluded",
