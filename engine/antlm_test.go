@@ -190,7 +190,6 @@ func TestBadMixturesAreRefused(t *testing.T) {
 		"negative share":   {func(c *Config) { c.Phases = []Phase{{Mix: map[string]float64{"clm": 1, "mlm": -1}, Steps: 1}} }, []string{"phases.0.mix", "-1"}},
 		"unknown part":     {func(c *Config) { c.AntLM.Mix = map[string]float64{"tag": 1} }, []string{"antlm.mix", "clm, mlm, mntp"}},
 		"mix of clm":       {func(c *Config) { c.Phases = []Phase{{Objective: "clm", Mix: map[string]float64{"mlm": 1}, Steps: 1}} }, []string{"phases.0.mix", "hint"}},
-		"no phase at all":  {func(c *Config) { c.Phases = []Phase{} }, []string{"phases", "there is none", "hint"}},
 		"nothing repeated": {func(c *Config) { c.Repeat = 2 }, []string{"repeat", "no phases"}},
 	} {
 		c := tinyConfig(data, 0)

@@ -208,9 +208,6 @@ func (c *Config) Validate() (problems []runfile.Problem) {
 	}
 	if len(c.Phases) == 0 {
 		check("objective", c.Objective)
-		if c.Phases != nil {
-			problems = append(problems, runfile.Problemf("phases", "there is none, so nothing is trained; hint: without the key, the objective is all there is"))
-		}
 	}
 	for i, p := range c.Phases {
 		key := fmt.Sprintf("phases.%d", i)

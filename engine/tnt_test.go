@@ -466,13 +466,13 @@ func TestTNTRefusesBadInput(t *testing.T) {
 		kind   fault.Kind
 		says   []string
 	}{
-		"no plane":          {func(c *Config) { c.Data.Train = dataset(t, 60) }, fault.Data, []string{`no plane "sign", none at all`, "data annotate"}},
-		"nothing unwanted":  {func(c *Config) { c.Data.Train = constant(1) }, fault.Data, []string{"0 are unwanted and"}},
-		"nothing kept":      {func(c *Config) { c.Data.Train = constant(255) }, fault.Data, []string{"are unwanted and 0 to keep"}},
-		"a sign of 2":       {func(c *Config) { c.Data.Train = constant(2) }, fault.Data, []string{"document 0, token 0: sign 2"}},
-		"no reference":      {func(c *Config) { c.Train.Init, c.Model = "", tinyConfig(data, 1).Model }, fault.Usage, []string{"objective tnt", "train.init"}},
-		"no such reference": {func(c *Config) { c.Reference.Model = data + "-none" }, fault.Checkpoint, []string{"reference.model", "-none"}},
-		"other tokenizer":   {func(c *Config) { c.Reference.Model = foreign }, fault.Data, []string{"reference.model", "was trained with tokenizer", "the data set was made with"}},
+		"no plane":                         {func(c *Config) { c.Data.Train = dataset(t, 60) }, fault.Data, []string{`no plane "sign", none at all`, "data annotate"}},
+		"nothing unwanted":                 {func(c *Config) { c.Data.Train = constant(1) }, fault.Data, []string{"0 are unwanted and"}},
+		"nothing kept":                     {func(c *Config) { c.Data.Train = constant(255) }, fault.Data, []string{"are unwanted and 0 to keep"}},
+		"a sign of 2":                      {func(c *Config) { c.Data.Train = constant(2) }, fault.Data, []string{"document 0, token 0: sign 2"}},
+		"no reference":                     {func(c *Config) { c.Train.Init, c.Model = "", tinyConfig(data, 1).Model }, fault.Usage, []string{"objective tnt", "train.init"}},
+		"no such reference":                {func(c *Config) { c.Reference.Model = data + "-none" }, fault.Checkpoint, []string{"reference.model", "-none"}},
+		"other tokenizer":                  {func(c *Config) { c.Reference.Model = foreign }, fault.Data, []string{"reference.model", "was trained with tokenizer", "the data set was made with"}},
 		"a beginning of another tokenizer": {func(c *Config) { c.Train.Init = foreign }, fault.Data, []string{"train.init", "was trained with tokenizer", "the data set was made with"}},
 		"short context": {func(c *Config) {
 			c.Model, c.Reference.Model = model.Config{Layers: 2, Width: 32, Heads: 2, FF: 64, Context: 64, Positions: "rope"}, init

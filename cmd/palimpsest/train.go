@@ -81,7 +81,9 @@ func loadConfigOver(c *cli.Context, config engine.Config) (engine.Config, error)
 		loader.Decode(file, content)
 	}
 	applyOptions(c, loader)
-	loader.Check()
+	if loader.Check(); len(config.Phases) == 0 && loader.Given("phases") && !loader.Given("objective") {
+		loader.Fail("phases", "there is none, so nothing is trained; hint: name a phase, or the objective")
+	}
 	return config, loader.Err()
 }
 
