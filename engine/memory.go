@@ -67,6 +67,7 @@ func (j *job) fullPlan() *objectives.Plan {
 	p := &objectives.Plan{Tokens: make([]int32, d.TokensPerStep), Pos: make([]int32, 2*d.TokensPerStep)}
 	for from := 0; from < d.TokensPerStep; from += d.Length {
 		p.Segments = append(p.Segments, kernels.Segment{Start: int32(from), End: int32(min(from+d.Length, d.TokensPerStep))})
+		p.Documents = append(p.Documents, 0)
 	}
 	rows := make([]int32, d.TokensPerStep)
 	p.Terms = []objectives.Term{{Head: objectives.HeadLM, Kind: objectives.CrossEntropy, Rows: rows, Targets: rows, Share: 1, Den: 1}}
