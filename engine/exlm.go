@@ -51,7 +51,9 @@ func (c *Config) withLinks() (m model.Config, problems []error) {
 			differ(key, value, other, *theirs)
 		}
 	}
-	if m.Links.On() {
+	if n := x.LinkHeads; m.Links.On() && n > 0 && m.Width > 0 && m.Width%n != 0 {
+		problems = append(problems, fmt.Errorf("exlm.link_heads: width %d is not a multiple of %d heads", m.Width, n))
+	} else if m.Links.On() {
 		agree("link_heads", x.LinkHeads, "links.heads", &m.Links.Heads)
 	}
 	if m.Links.Features == "hidden+position" {

@@ -127,7 +127,7 @@ func (u *update) fill(packer *shard.Packer, c feedConfig) {
 		u.rows += int64(p.Rows())
 	}
 	if u.rows == 0 && u.plans[0].Terms[0].Head == objectives.HeadLM {
-		u.err = fault.Data.Errorf("step %d: none of its %d tokens bears a loss; hint: a larger mask.p or data.tokens_per_step, or documents with more than special and context tokens", u.step, u.tokens)
+		u.err = fault.Data.Errorf("none of the %d tokens of an update bears a loss; hint: a larger mask.p or data.tokens_per_step, or documents with more than special and context tokens", u.tokens)
 		return
 	}
 	objectives.SetDenominators(u.plans)

@@ -93,6 +93,7 @@ type PreviewSegment struct {
 	Document int64          `json:"document"`
 	Graph    string         `json:"graph,omitempty"` // of expanded states
 	Mask     string         `json:"mask"`            // "causal" or "bidirectional"
+	From     int            `json:"from"`            // rows before Tokens, of which nothing is asked
 	Tokens   []PreviewToken `json:"tokens"`
 }
 
@@ -115,8 +116,9 @@ type PreviewAsk struct {
 	Term   string  `json:"term"`
 }
 
-// previewSegments and previewTokens bound what is decoded.
-const previewSegments, previewTokens = 3, 48
+// previewSegments and previewTokens bound what is decoded, previewContext what comes before the first token that is asked for where
+// that lies further behind.
+const previewSegments, previewTokens, previewContext = 3, 48, 8
 
 // DryRun opens everything that a run needs and plans its first update.
 func DryRun(o Options) (*Preview, error) {
@@ -236,7 +238,17 @@ func (j *job) previewBatch(p *objectives.Plan) PreviewBatch {
 		if s.Mask == kernels.Causal {
 			segment.Mask = "causal"
 		}
-		for row := s.Start; row < min(s.End, s.Start+previewTokens); row++ {
+		from := s.Start
+		for row := s.Start; row < s.End; row++ {
+			if len(asks[row]) > 0 {
+				if row >= s.Start+previewTokens {
+					from = row - previewContext
+				}
+				break
+			}
+		}
+		segment.From = int(from - s.Start)
+		for row := from; row < min(s.End, from+previewTokens); row++ {
 			token := PreviewToken{Input: j.show(p.Tokens[row])}
 			if p.OriginalTokens[row] != p.Tokens[row] {
 				token.Original = j.show(p.OriginalTokens[row])

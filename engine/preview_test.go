@@ -87,3 +87,56 @@ func TestUnusedSectionsAreTold(t *testing.T) {
 		}
 	}
 }
+
+// Keys of the section mask that exlm and rmlm pass over are told too.
+func TestUnusedKeysOfMaskAreTold(t *testing.T) {
+	for _, x := range []struct {
+		objective string
+		change    func(m *objectives.Mask)
+		want      string
+	}{
+		{"exlm", func(m *objectives.Mask) { m.Replace = [3]float64{0.5, 0.5, 0} }, "mask.replace"},
+		{"rmlm", func(m *objectives.Mask) { m.Replace = [3]float64{0.5, 0.5, 0} }, "mask.replace"},
+		{"rmlm", func(m *objectives.Mask) { m.Unit = "word" }, "of the section mask all but p and schedule"},
+		{"exlm", func(m *objectives.Mask) { m.Unit, m.Replace = "word", [3]float64{1, 0, 0} }, ""},
+		{"mlm", func(m *objectives.Mask) { m.Unit, m.Replace = "word", [3]float64{0.5, 0.5, 0} }, ""},
+	} {
+		c := tinyConfig("", 3)
+		c.Objective, c.Mask.P = x.objective, 0.3
+		x.change(&c.Mask)
+		if got := strings.Join(c.unusedMask(), "; "); got != x.want {
+			t.Errorf("%s: %q, want %q", x.objective, got, x.want)
+		}
+	}
+}
+
+// Where a document begins with more context than is shown, the picture begins shortly before what is learned.
+func TestPreviewShowsWhatIsAskedFor(t *testing.T) {
+	const context = previewTokens + 20
+	c := tinyConfig(datasetWith(t, 60, objectives.PlaneLoss, func(_ []byte, tokens int) []byte {
+		loss := make([]byte, tokens)
+		for i := context; i < tokens; i++ {
+			loss[i] = 1
+		}
+		return loss
+	}), 3)
+	c.Objective, c.Model.Context, c.Data.Length, c.Data.TokensPerStep = "clm", 256, 256, 512
+	p, err := DryRun(Options{Config: c})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, s := range p.Batch.Examples {
+		asked := 0
+		for _, token := range s.Tokens {
+			if token.Term != "" {
+				asked++
+			}
+		}
+		if s.From > 0 && (s.From != context-1-previewContext || s.Tokens[previewContext].Term == "" || s.Tokens[previewContext-1].Term != "") || s.From == 0 && asked > 0 {
+			t.Errorf("example %d begins behind %d tokens, asks for %d of %d", i, s.From, asked, len(s.Tokens))
+		}
+	}
+	if p.Batch.Examples[0].From+p.Batch.Examples[1].From+p.Batch.Examples[2].From == 0 {
+		t.Errorf("no document is longer than %d tokens", context)
+	}
+}

@@ -17,7 +17,7 @@ type EXLM struct {
 	LinkFeatures   string     `yaml:"link_features" enum:"hidden+position,hidden" doc:"what the transition head reads of a state: its hidden state and a learned vector of its place in the expanded text, or the hidden state alone"`
 	LinkHeads      int        `yaml:"link_heads" min:"0" max:"4096" doc:"heads of the transition head; 0: as many as attention heads"`
 	MaxPositions   int        `yaml:"max_positions" min:"1" max:"1048576" doc:"longest expanded text: rows of the transition head's table of places"`
-	ExpandSpecials bool       `yaml:"expand_specials" doc:"begin and end tokens have k states too, and every text has both: the fixed ends of the graph; false: the graph begins with the first mask and ends with the last"`
+	ExpandSpecials bool       `yaml:"expand_specials" doc:"begin and end tokens have k states too, and every text has both: the fixed ends of the graph; false: the graph begins with the first mask and ends with the last, and a text with one mask of several states bears no loss, as no path leads from its first state to its last in one step"`
 	Blank          string     `yaml:"blank" enum:"unk,pad" doc:"token that a state emits for nothing under dag: none (pad: ours, for tokenizers without an unknown token)"`
 	MaskInText     bool       `yaml:"allow_mask_in_text" doc:"texts may hold the mask token; it is then seen as it is, neither expanded nor asked for"`
 	Compat         EXLMCompat `yaml:"compat" doc:"behaviour of the authors' code that this program otherwise mends; its defects in padded rows are not offered, as there is no padding here"`
@@ -46,8 +46,8 @@ func (x EXLM) expansion() Expansion { return Expansion{K: x.K, Flat: x.Rope == "
 // the first state to the last that emit one target a state. With dag: none there are no links and each token's states emit it
 // alone, by CTC with the unknown token as blank.
 //
-// The loss of a text is -log P over its number of targets, and the mean is that of the texts that have a path. The same draws
-// select the same tokens as mlm does. A text without a begin or end token gets it, where these are expanded: a graph needs its ends.
+// The loss of a text is -log P over its number of targets, and the mean is that of the texts that have a path. Where ends are not
+// expanded, a text with one masked token has none, unless k is 1; it is not masked. The same draws select the same tokens as mlm does. A text without a begin or end token gets it, where these are expanded: a graph needs its ends.
 type exlm struct {
 	mlm
 	x     EXLM
@@ -70,11 +70,14 @@ func newEXLM(s Settings) (*exlm, error) {
 	case x.Linked():
 	case x.Blank == "pad":
 		blank = v.Pad
-		ids = append(ids, specialID{"padding (pad), exlm.blank,", blank, "<pad>"})
+		ids = append(ids, specialID{"padding (exlm.blank: pad)", blank, "<pad>"})
 	default:
-		ids = append(ids, specialID{"unknown (unk), exlm.blank,", blank, "<unk>"})
+		ids = append(ids, specialID{"unknown (exlm.blank: unk)", blank, "<unk>"})
 	}
 	if err := demand("exlm", ids); err != nil {
+		if !x.Linked() && blank < 0 && x.Blank == "unk" {
+			err = fmt.Errorf("%w, or exlm.blank: pad", err)
+		}
 		return nil, err
 	}
 	if x.K < 1 {
@@ -190,7 +193,26 @@ func (x *exlm) term(p *Plan) *Term {
 func (x *exlm) Plan(doc Document, p *Plan) {
 	d := draw(x.Seed, philox.StreamMask, doc)
 	x.choose(doc, p.Progress, &d)
-	x.lay(doc, p, func(i int) bool { return x.chosen[i] != 0 })
+	masked := func(i int) bool { return x.chosen[i] != 0 }
+	if !x.Held && x.pathless() {
+		masked = func(int) bool { return false }
+	}
+	x.lay(doc, p, masked)
+}
+
+// pathless reports whether what was chosen is one token of a graph without other ends: no path emits one target at the first and at
+// the last of its states. Evaluations mask it all the same, as they also ask the states without a path.
+func (x *exlm) pathless() bool {
+	if x.x.ExpandSpecials || !x.x.Linked() || x.x.K == 1 {
+		return false
+	}
+	n := 0
+	for _, c := range x.chosen {
+		if c != 0 {
+			n++
+		}
+	}
+	return n == 1
 }
 
 // PlanMasked appends a text whose mask tokens are to be filled, as the objective exlm sees texts: its one term has a lattice over
@@ -259,9 +281,6 @@ func (x *exlm) ask(t *Term, start int32) {
 	}
 	t.Counted++
 }
-
-// Planes names what masking reads of the data set's planes.
-func (x *exlm) Planes() []string { return x.mlm.Planes() }
 
 // checkLattices reports what is wrong with a term of kind Alignment, but for its rows.
 func (t *Term) checkLattices(vocab int) error {

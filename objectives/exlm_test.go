@@ -197,6 +197,33 @@ func TestEXLMWithoutLinks(t *testing.T) {
 	}
 }
 
+// Without expanded ends one masked token makes no path of its first and last state: training leaves it as it is, evaluations mask it.
+func TestEXLMOneMaskWithoutEnds(t *testing.T) {
+	doc := Document{ID: 1, Tokens: []int32{firstOrdinary + 1, firstOrdinary + 2}}
+	for _, c := range []struct {
+		k        int
+		dag      string
+		held     bool
+		lattices int
+	}{{4, "dense", false, 0}, {4, "sparse", false, 0}, {4, "dense", true, 1}, {1, "dense", false, 1}, {4, "none", false, 1}} {
+		o, err := New("exlm", exlmSettings(func(s *Settings) {
+			s.EXLM.K, s.EXLM.DAG, s.EXLM.ExpandSpecials, s.Held, s.Mask.P = c.k, c.dag, false, c.held, 0.5
+		}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := new(Plan)
+		o.Begin(p)
+		o.Plan(doc, p)
+		if err := p.Check(vocab, 64); err != nil {
+			t.Error(err)
+		}
+		if n := len(p.Terms[0].Lattices); n != c.lattices || slices.Contains(p.Tokens, o.(*exlm).Vocabulary.Mask) != (n > 0) {
+			t.Errorf("%+v: %d lattices over %v", c, n, p.Tokens)
+		}
+	}
+}
+
 // Texts without a mask bear no loss where ends are not expanded, and positions count rows under rope: 1d.
 func TestEXLMSwitches(t *testing.T) {
 	s := exlmSettings(func(s *Settings) { s.EXLM.ExpandSpecials, s.EXLM.Rope, s.EXLM.DAG = false, "1d", "sparse" })
@@ -237,14 +264,14 @@ func TestPlanMaskedTakesMasksAsTheyAre(t *testing.T) {
 // What cannot be trained is refused with its name.
 func TestEXLMRefusals(t *testing.T) {
 	for want, change := range map[string]func(*Settings){
-		"exlm.k: want 1":        func(s *Settings) { s.EXLM.K = 0 },
-		"no mask token":         func(s *Settings) { s.Vocabulary.Mask = -1 },
-		"no begin (bos) token":  func(s *Settings) { s.Vocabulary.BOS = -1 },
-		"no end (eos) token":    func(s *Settings) { s.Vocabulary.EOS = -1 },
-		"no unknown (unk)":      func(s *Settings) { s.EXLM.DAG, s.Vocabulary.Unk = "none", -1 },
-		"no padding (pad)":      func(s *Settings) { s.EXLM.DAG, s.EXLM.Blank, s.Vocabulary.Pad = "none", "pad", -1 },
-		"neither smoothing":     func(s *Settings) { s.Loss.Smoothing = 0.1 },
-		"dft nor reweigh; hint": func(s *Settings) { s.Loss.Reweigh.Rule = "top" },
+		"exlm.k: want 1":          func(s *Settings) { s.EXLM.K = 0 },
+		"no mask token":           func(s *Settings) { s.Vocabulary.Mask = -1 },
+		"no begin (bos) token":    func(s *Settings) { s.Vocabulary.BOS = -1 },
+		"no end (eos) token":      func(s *Settings) { s.Vocabulary.EOS = -1 },
+		"exlm.blank: pad":         func(s *Settings) { s.EXLM.DAG, s.Vocabulary.Unk = "none", -1 },
+		"(exlm.blank: pad) token": func(s *Settings) { s.EXLM.DAG, s.EXLM.Blank, s.Vocabulary.Pad = "none", "pad", -1 },
+		"neither smoothing":       func(s *Settings) { s.Loss.Smoothing = 0.1 },
+		"dft nor reweigh; hint":   func(s *Settings) { s.Loss.Reweigh.Rule = "top" },
 	} {
 		if _, err := New("exlm", exlmSettings(change)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", want, err)

@@ -81,7 +81,11 @@ func (p palette) in(style, text string, width int) string {
 func (p palette) writeExamples(w io.Writer, segments []engine.PreviewSegment) {
 	const width = 18
 	for _, s := range segments {
-		fmt.Fprintf(w, "\n%s\n", p.in(p.heading, fmt.Sprintf("document %d, %s attention, its first %d tokens", s.Document, s.Mask, len(s.Tokens)), 0))
+		place := fmt.Sprintf("its first %d tokens", len(s.Tokens))
+		if s.From > 0 {
+			place = fmt.Sprintf("%d tokens behind the first %d, which are context only", len(s.Tokens), s.From)
+		}
+		fmt.Fprintf(w, "\n%s\n", p.in(p.heading, fmt.Sprintf("document %d, %s attention, %s", s.Document, s.Mask, place), 0))
 		if s.Graph != "" {
 			fmt.Fprintf(w, "  %s\n", s.Graph)
 		}
