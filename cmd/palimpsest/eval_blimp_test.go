@@ -18,7 +18,7 @@ func TestEvalBlimp(t *testing.T) {
 	phases := "phases=[{objective: clm, steps: 5}, {objective: mlm, steps: 10}, {objective: clm, steps: 5}]"
 	must(t, append([]string{"train", "--preset", "antlm-cpu-tiny", "--data", shards, "--out", run, "--set", phases}, smallest...)...)
 	empty := []string{"train", "--preset", "antlm-cpu-tiny", "--data", shards, "--dry-run", "--set", "phases=[]"}
-	refuses(t, 2, []string{"phases: there is none", "hint"}, empty...)
+	refuses(t, 2, []string{"phases=[]: there is none", "hint"}, empty...)
 	contains(t, must(t, append(empty, "--set", "objective=clm")...), "clm, steps 0 to")
 	write := func(name, content string) string {
 		path := filepath.Join(dir, name)
