@@ -299,6 +299,9 @@ func (a *avoidance) model(dir, device string, threads int) error {
 	if err := a.old.SameTokens(m); err != nil {
 		return err
 	}
+	if !m.Config.Causal() {
+		return fault.Usage.Errorf("%s continues no text", m.Dir)
+	}
 	r := avoided{Model: m.Dir, Step: m.Step}
 	r.Series, r.Label = seriesOf(m, dir)
 	if n := a.old.Config.Model.Context; len(a.contexts) > 0 && m.Config.Model.Context < n {

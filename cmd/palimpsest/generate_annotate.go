@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -189,6 +190,9 @@ func clipped(s string, most int) string {
 // writeLines writes JSON lines beside the file's place and renames them once they are whole.
 func writeLines(path string, fill func(lines *json.Encoder) error) error {
 	f, err := os.CreateTemp(filepath.Dir(path), vfs.TempPrefix+filepath.Base(path)+"-*")
+	if errors.Is(err, os.ErrNotExist) {
+		return fault.Write.Errorf("%s: there is no folder %s; hint: mkdir -p %s", path, filepath.Dir(path), filepath.Dir(path))
+	}
 	if err != nil {
 		return fault.Write.Wrap(err)
 	}
