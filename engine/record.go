@@ -196,6 +196,9 @@ func documentsOf(u *update) string {
 func (t *Trainer) logEval(phase int, l eval.Loss) {
 	line := report.Eval{Step: t.state.Step, Phase: t.job.evaluators[phase].name, Loss: l.Loss, Accuracy: &l.Accuracy, Perplexity: l.Perplexity, Rows: l.Rows,
 		BaselineAccuracy: &l.BaselineAccuracy, BaselineLoss: &l.BaselineLoss, Measures: l.Measures, Seconds: t.record.elapsed()}
+	if !l.Plain() {
+		line.NLL = &l.NLL
+	}
 	t.record.log.Write(line)
 	t.record.events.Eval(line)
 	if t.options.Observe != nil {

@@ -138,8 +138,12 @@ func (j *job) checkClasses() error {
 		if got := ds.Index().Tokenizer.Hash; got != o.Tokenizer {
 			return fault.Data.Errorf("the plane class of %s was made with tokenizer %s, the data set with %s; hint: 'palimpsest shad score --replace' makes it again", dir, o.Tokenizer, got)
 		}
-		if i == 0 {
-			j.classes = &o
+		if i > 0 {
+			continue
+		}
+		j.classes = &o
+		if c := j.config; c.Train.Init == "" && c.SHAD.UsesClasses() && !c.SHAD.AnyModel {
+			return fault.Data.Errorf("train.init: the run begins with random weights, the plane class of %s was made with the model %s; hint: begin with that model, or accept its classes with shad.any_model: true", dir, o.Model)
 		}
 	}
 	return nil

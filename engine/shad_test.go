@@ -565,6 +565,11 @@ func trainsOn(t *testing.T, data, model, other string) {
 			t.Errorf("another model: %v", err)
 		}
 	}
+	random := c
+	random.Train.Init, random.Model = "", rftConfig(data, 2).Model
+	if _, err := DryRun(Options{Config: random}); fault.Of(err) != fault.Data || !strings.Contains(err.Error(), "begins with random weights") {
+		t.Errorf("no model: %v", err)
+	}
 	c.SHAD.AnyModel = true
 	mustTrain(t, Options{Config: c, Out: filepath.Join(t.TempDir(), "run")})
 	c.SHAD.AnyModel, c.Train.Init, c.SHAD.Method = false, model, "regex"

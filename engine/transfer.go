@@ -297,6 +297,9 @@ func (o ExportOptions) card(c *checkpoint.Checkpoint, config Config) *hf.Card {
 		}
 		for _, e := range run.Evals {
 			if e.Step <= c.Step() {
+				if e.NLL != nil {
+					e.BaselineLoss = nil // which is not of this loss
+				}
 				card.Evaluations = append(card.Evaluations, hf.CardEvaluation{Step: e.Step, Phase: e.Phase, Loss: e.Loss, Perplexity: e.Perplexity, Rows: e.Rows,
 					Accuracy: e.Accuracy, Baseline: e.BaselineLoss})
 			}

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"math"
 	"slices"
 	"time"
 
@@ -93,7 +92,7 @@ func writeNotes(w io.Writer, notes []string) {
 
 // showMeasures writes further figures of an evaluation, and the loss of the objective where that is another than the rows'.
 func showMeasures(w io.Writer, l eval.Loss) {
-	if math.Abs(l.Loss-l.NLL) > 1e-9*math.Abs(l.NLL) {
+	if !l.Plain() {
 		fmt.Fprintf(w, "%-12s %10.4f\n", "objective", l.Loss)
 	}
 	for _, name := range slices.Sorted(maps.Keys(l.Measures)) {

@@ -28,6 +28,9 @@ type Loss struct {
 	Measures map[string]float64 `json:"measures,omitempty"`
 }
 
+// Plain reports whether the objective's loss is the mean negative log-likelihood of the rows.
+func (l Loss) Plain() bool { return math.Abs(l.Loss-l.NLL) <= 1e-9*math.Abs(l.NLL) }
+
 // Names of measures of objectives with unwanted tokens or a frozen reference.
 const (
 	MeasureKL            = "kl"             // mean KL of the model from the reference, KL(reference || model), at kept tokens, in nats

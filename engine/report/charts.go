@@ -54,7 +54,12 @@ func lossChart(runs []*Run) *chart {
 	c := &chart{title: "Loss", note: "nats a row", wide: true, explains: true, mayLog: true, tick: tickText, text: "number"}
 	c.phased(runs, func(s Step) *float64 { return &s.Loss }, func(e Eval) *float64 { return &e.Loss })
 	for _, run := range runs {
-		c.baseline(run, func(e Eval) *float64 { return e.BaselineLoss })
+		c.baseline(run, func(e Eval) *float64 {
+			if e.NLL != nil { // which is not drawn
+				return nil
+			}
+			return e.BaselineLoss
+		})
 	}
 	return c
 }
@@ -99,13 +104,14 @@ func partsChart(runs []*Run) *chart {
 	return c
 }
 
-// measureCharts shows each further figure of an objective that training lines have, beside its held-out values.
+// measureCharts shows each further figure of an objective that training lines have, beside its held-out values, but for those of
+// classCharts.
 func measureCharts(runs []*Run) (charts []*chart) {
 	names := map[string]bool{}
 	for _, run := range runs {
 		for _, s := range run.Steps {
 			for name := range s.Measures {
-				names[name] = true
+				names[name] = !slices.Contains(classMeasures, name)
 			}
 		}
 	}
@@ -116,6 +122,9 @@ func measureCharts(runs []*Run) (charts []*chart) {
 		return nil
 	}
 	for _, name := range slices.Sorted(maps.Keys(names)) {
+		if !names[name] {
+			continue
+		}
 		c := &chart{title: name, mayLog: true, tick: tickText, text: "number"}
 		c.phased(runs, func(s Step) *float64 { return at(s.Measures, name) }, func(e Eval) *float64 { return at(e.Measures, name) })
 		charts = append(charts, c)

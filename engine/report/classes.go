@@ -10,6 +10,8 @@ const (
 	reasoningWeight = "reasoning_weight"
 )
 
+var classMeasures = []string{boilerplateLoss, reasoningLoss, effectiveTokens, reasoningWeight}
+
 // classCharts are those of runs that tell boilerplate from reasoning; without any they are empty.
 func classCharts(runs []*Run) []*chart {
 	losses := &chart{title: "Loss by class", note: "nats a token, without weights", mayLog: true, tick: tickText, text: "number"}

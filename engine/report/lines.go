@@ -42,12 +42,13 @@ type Step struct {
 type Eval struct {
 	Step             int64    `json:"step"`
 	Phase            string   `json:"phase,omitempty"`
-	Loss             float64  `json:"loss"` // nats a row; also written as "loss_hex"
+	Loss             float64  `json:"loss"`          // nats a row; also written as "loss_hex"
+	NLL              *float64 `json:"nll,omitempty"` // of the rows' targets, where the loss is another figure
 	Accuracy         *float64 `json:"accuracy,omitempty"`
-	Perplexity       float64  `json:"perplexity"`
+	Perplexity       float64  `json:"perplexity"` // exp(NLL)
 	Rows             int64    `json:"rows"`
 	BaselineAccuracy *float64 `json:"baseline_accuracy,omitempty"`
-	BaselineLoss     *float64 `json:"baseline_loss,omitempty"`
+	BaselineLoss     *float64 `json:"baseline_loss,omitempty"` // to hold against NLL, or the loss where that is the same
 	// Measures are further figures of the objective, such as kl and unwanted_log_p of tnt.
 	Measures map[string]float64 `json:"measures,omitempty"`
 	Seconds  float64            `json:"seconds"` // as in Step

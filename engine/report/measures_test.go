@@ -24,3 +24,35 @@ func TestMeasuresAreShown(t *testing.T) {
 		t.Errorf("%s\n%s", fields, held)
 	}
 }
+
+// The losses of both classes have charts of their own, and none by their name beside them.
+func TestClassMeasuresAreDrawnOnce(t *testing.T) {
+	run := madeUp("rft", 3, 40)
+	without := len(pictures(t, htmlOf(t, run)))
+	for i := range run.Steps {
+		run.Steps[i].Measures = map[string]float64{boilerplateLoss: 2, reasoningLoss: 3 + float64(i), reasoningWeight: 0.5, effectiveTokens: 100, "boilerplate_share": 0.3}
+	}
+	text := htmlOf(t, run)
+	if n := len(pictures(t, text)); n != without+4 || strings.Contains(text, effectiveTokens) || !strings.Contains(text, "boilerplate_share") {
+		t.Errorf("%d charts, want %d", n, without+4)
+	}
+}
+
+// Where the objective's loss is another figure than the likelihood of the rows, the unigram baseline stands beside the latter.
+func TestBaselineOfOtherLosses(t *testing.T) {
+	run := madeUp("exlm", 3, 40)
+	last := &run.Evals[len(run.Evals)-1]
+	last.Loss, last.BaselineLoss = 4.4307, new(5.4524)
+	for i := range run.Evals {
+		run.Evals[i].NLL = new(5.3849)
+	}
+	if text := evalText(*last); !strings.Contains(text, "loss 4.4307  nll 5.3849 (unigram 5.4524)") {
+		t.Error(text)
+	}
+	if levels := lossChart([]*Run{run}).levels; len(levels) != 0 {
+		t.Errorf("%v", levels)
+	}
+	if text := htmlOf(t, run); !strings.Contains(text, "nll 5.3849; unigram 5.4524") {
+		t.Error("the card does not tell the likelihood")
+	}
+}

@@ -229,6 +229,9 @@ func evalText(e Eval) string {
 		fmt.Fprintf(&b, " (%s)", e.Phase)
 	}
 	fmt.Fprintf(&b, ": loss %s", decimals(e.Loss))
+	if e.NLL != nil {
+		fmt.Fprintf(&b, "  nll %s", decimals(*e.NLL))
+	}
 	if e.BaselineLoss != nil {
 		fmt.Fprintf(&b, " (unigram %s)", decimals(*e.BaselineLoss))
 	}

@@ -67,6 +67,9 @@ func cardsOf(run *Run) []card {
 		} else if best != nil {
 			note = "the best of the run"
 		}
+		if last.NLL != nil {
+			note += "; nll " + decimals(*last.NLL)
+		}
 		if last.BaselineLoss != nil {
 			note += "; unigram " + decimals(*last.BaselineLoss)
 		}
@@ -150,6 +153,7 @@ func summaryRows(runs []*Run) []row {
 		}
 		return fmt.Sprintf("%s at step %d", decimals(best.Loss), best.Step)
 	}))
+	add("held-out nll, last", eval(func(last, _ *Eval) string { return optional(last.NLL, decimals) }))
 	add("unigram loss", eval(func(last, _ *Eval) string { return optional(last.BaselineLoss, decimals) }))
 	add("held-out perplexity, last", eval(func(last, _ *Eval) string { return short(last.Perplexity) }))
 	add("held-out accuracy, last", eval(func(last, _ *Eval) string { return optional(last.Accuracy, percent) }))
