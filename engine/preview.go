@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"palimpsest/engine/model"
 	"palimpsest/engine/runfile"
@@ -233,14 +234,15 @@ func (j *job) previewBatch(p *objectives.Plan) PreviewBatch {
 			}
 		}
 	}
-	for i, s := range p.Segments[:min(previewSegments, len(p.Segments))] {
+	for _, example := range shownSegments(p) {
+		i, s := example.segment, p.Segments[example.segment]
 		segment := PreviewSegment{Document: p.Documents[i], Mask: "bidirectional", Graph: graphOf(p, i)}
 		if s.Mask == kernels.Causal {
 			segment.Mask = "causal"
 		}
 		from := s.Start
 		for row := s.Start; row < s.End; row++ {
-			if len(asks[row]) > 0 {
+			if len(asks[row]) > 0 && row >= example.row {
 				if row >= s.Start+previewTokens {
 					from = row - previewContext
 				}
@@ -262,6 +264,35 @@ func (j *job) previewBatch(p *objectives.Plan) PreviewBatch {
 		batch.Examples = append(batch.Examples, segment)
 	}
 	return batch
+}
+
+// A shownSegment is one that is decoded, with a row that must be seen, or any one that asks for a token: -1.
+type shownSegment struct {
+	segment int
+	row     int32
+}
+
+// shownSegments are the first segments of a plan; where no row of theirs is of some term, as that of TNT's few unwanted tokens, the
+// last of them make room for the first that has one.
+func shownSegments(p *objectives.Plan) (list []shownSegment) {
+	for i := range min(previewSegments, len(p.Segments)) {
+		list = append(list, shownSegment{i, -1})
+	}
+	free := len(list) - 1
+	for i := range p.Terms {
+		rows := p.Terms[i].Rows
+		seen := slices.ContainsFunc(rows, func(row int32) bool {
+			return slices.ContainsFunc(list, func(k shownSegment) bool {
+				return p.Segments[k.segment].Start <= row && row < p.Segments[k.segment].End
+			})
+		})
+		if len(rows) == 0 || seen || free < 1 {
+			continue
+		}
+		list[free] = shownSegment{slices.IndexFunc(p.Segments, func(s kernels.Segment) bool { return rows[0] < s.End }), rows[0]}
+		free--
+	}
+	return list
 }
 
 // show is a token as text; control characters are escaped.

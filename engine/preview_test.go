@@ -3,10 +3,12 @@ package engine
 import (
 	"bytes"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"palimpsest/engine/fault"
+	"palimpsest/kernels"
 	"palimpsest/objectives"
 )
 
@@ -138,5 +140,20 @@ func TestPreviewShowsWhatIsAskedFor(t *testing.T) {
 	}
 	if p.Batch.Examples[0].From+p.Batch.Examples[1].From+p.Batch.Examples[2].From == 0 {
 		t.Errorf("no document is longer than %d tokens", context)
+	}
+}
+
+// A term with few rows is shown where it is, in place of the last of the first segments.
+func TestPreviewShowsEveryTerm(t *testing.T) {
+	p := &objectives.Plan{Terms: []objectives.Term{{Rows: []int32{21, 33}}, {Rows: []int32{0, 7, 12}}, {}}}
+	for i := range int32(8) {
+		p.Segments = append(p.Segments, kernels.Segment{Start: 5 * i, End: 5*i + 5})
+	}
+	if got, want := shownSegments(p), []shownSegment{{0, -1}, {1, -1}, {4, 21}}; !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	p.Terms[0].Rows = []int32{14, 33}
+	if got, want := shownSegments(p), []shownSegment{{0, -1}, {1, -1}, {2, -1}}; !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
 	}
 }

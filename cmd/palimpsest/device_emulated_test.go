@@ -5,6 +5,7 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -71,6 +72,35 @@ func TestVerbsEmulated(t *testing.T) {
 	must(t, append(append([]string{"train", "--preset", "mlm-cpu-tiny", "--data", shards, "--device", "cuda", "--out", masked}, smallest...), "--steps", "2")...)
 	if text := must(t, "fill-mask", "The [MASK] fox", "--model", masked, "--top", "3", "--device", "cuda"); !strings.Contains(text, "%") {
 		t.Error(text)
+	}
+}
+
+// Two models are compared on the device as on the CPU: the KL and likelihoods of given text differ by rounding, and both write.
+func TestEvalAvoidEmulated(t *testing.T) {
+	shards := deviceData(t)
+	dir := t.TempDir()
+	var models []string
+	for _, steps := range []string{"4", "8"} {
+		models = append(models, filepath.Join(dir, steps))
+		must(t, append(append([]string{"train", "--preset", "clm-cpu-tiny", "--data", shards, "--device", "cpu", "--out", models[len(models)-1]}, smallest...), "--steps", steps)...)
+	}
+	measured := map[string]avoidResult{}
+	for _, device := range []string{"cpu", "cuda"} {
+		var r avoidResult
+		raw := must(t, "eval", "avoid", "--reference", models[0], "--model", models[1], "--clean", shards, "--tokens", "300", "--prompt", "The quick", "--max-tokens", "6", "--temperature", "1",
+			"--regexp", "o", "--device", device, "--json")
+		if err := json.Unmarshal([]byte(raw), &r); err != nil {
+			t.Fatal(err)
+		}
+		measured[device] = r
+	}
+	cpu, cuda := measured["cpu"].Models[0].Plain, measured["cuda"].Models[0].Plain
+	near := func(a, b, relative float64) bool { return math.Abs(a-b) <= relative*math.Abs(b) }
+	if cpu.Kept != cuda.Kept || !(cpu.KL > 1e-3) || !near(cuda.KL, cpu.KL, 0.05) || !near(cuda.OldNLL, cpu.OldNLL, 2e-3) || !near(cuda.NewNLL, cpu.NewNLL, 2e-3) {
+		t.Errorf("CPU %+v, device %+v", cpu, cuda)
+	}
+	if w := measured["cuda"].Before; w.Texts != 1 || w.Tokens == 0 || !near(w.NLL, measured["cpu"].Before.NLL, 0.5) {
+		t.Errorf("written on the device: %+v, on the CPU %+v", w, measured["cpu"].Before)
 	}
 }
 
