@@ -286,6 +286,10 @@ func (r *buildResult) print(w io.Writer, read text.Report, notes []string) {
 			"--data %s --set train.init=RUN --set 'model.classifiers=[{name: label, kind: sequence, classes: %d}]' --out runs/classes\n", r.Out, r.Out, len(r.Classes))
 		return
 	}
+	if slices.Contains(r.Planes, text.PlaneSign) && r.Unwanted == 0 { // corrections
+		fmt.Fprintf(w, "next: palimpsest data inspect %s, then palimpsest train --set objective=clm --data %s --set train.init=RUN --out runs/corrected, with RUN the model that wrote the generations\n", r.Out, r.Out)
+		return
+	}
 	if slices.Contains(r.Planes, text.PlaneSign) {
 		fmt.Fprintf(w, "next: palimpsest data inspect %s, then palimpsest train --preset tnt-cpu-tiny --data %s --set train.init=RUN --out runs/avoid, with RUN the model that wrote this\n", r.Out, r.Out)
 		return

@@ -28,6 +28,12 @@ func TestDataBuildSigns(t *testing.T) {
 	contains(t, text, "plane sign: ", "tokens unwanted", "tnt-cpu-tiny", "next: ")
 	contains(t, must(t, "data", "inspect", filepath.Join(dir, "words"), "--at", "1"), `unwanted  " lazy"`, `untrained [" dog"]`, "--words w.txt (xxh64 ")
 
+	// The corrective baseline: corrections in the place of generations, for the objective clm.
+	both := write(t, filepath.Join(dir, "both.jsonl"), strings.Join(strings.SplitAfter(corrections, "\n")[:2], ""))
+	contains(t, must(t, "data", "build", "--tokenizer", tokenizer, "--out", filepath.Join(dir, "corrected"), "--shape", "generation", "--rule", "correct_first", both), "0 tokens unwanted", "objective=clm", "2 tokens to be learned")
+	contains(t, must(t, "data", "inspect", filepath.Join(dir, "corrected")), `learned " fox"`)
+	refuses(t, 2, []string{"correct", "data build"}, "data", "annotate", out, "--plane", "sign", "--replace", "--records", both, "--rule", "correct")
+
 	for _, x := range []struct {
 		code  int
 		parts []string

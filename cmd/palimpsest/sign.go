@@ -75,7 +75,8 @@ func signFlags() []cli.Flag {
 	const signs = "Unwanted tokens (the plane sign)"
 	return append([]cli.Flag{
 		&cli.StringFlag{Category: signs, Name: "rule", Value: text.RuleAuto, Usage: "what is unwanted in a generation: align (tokens outside a longest common subsequence with its correction), align_first (of each " +
-			"run of those the first), diff (tokens that differ at the same index), first (the first of these), full (all), spans (the record's), auto (spans where a record has them, else align)"},
+			"run of those the first), diff (tokens that differ at the same index), first (the first of these), full (all), spans (the record's), auto (spans where a record has them, else align); " +
+			"correct, correct_diff, correct_first: nothing is, and of the correction, in the generation's place, all, what differs or the first that differs is learned, by the objective clm"},
 		&cli.StringFlag{Category: signs, Name: "span-tokens", Value: "all", Usage: "of a span (also of words and patterns): all, or first, which leaves the others untrained and pushes down every phrase with that start"},
 	}, finderFlags(signs)...)
 }

@@ -18,6 +18,9 @@ type Signs struct {
 // ReadSigns reads all records of r, whose OnBadRecord is "skip", and signs them by a rule; eos is the data set's end token, -1 for
 // none. All that cannot be used are named in one error, fault.Data, with their lines.
 func ReadSigns(r *Reader, t *Tokenizer, rule SignRule, eos int32) (*Signs, error) {
+	if rule.Corrective() {
+		return nil, fault.Usage.Errorf("the rule %s makes documents of corrections, which no data set has yet; hint: 'palimpsest data build --shape generation'", rule.Name)
+	}
 	s := &Signs{a: Annotations{t: t, byIDs: map[string][]int{}, byRaw: map[string][]int{}}}
 	o := EncodeOptions{BOS: -1, EOS: eos, Planes: []string{PlaneSign}, Sign: rule}
 	if err := o.complete(t); err != nil {

@@ -311,6 +311,13 @@ type documentEncoder struct {
 // encode returns a document without Tokens when it is too short.
 func (e *documentEncoder) encode(d *Document) (out Encoded, left outcome) {
 	out = Encoded{Source: d.Source, Line: d.Line, Bytes: len(d.Text)}
+	corrective := slices.Contains(e.o.Planes, PlaneSign) && e.o.Sign.Corrective()
+	if corrective {
+		if d, left.err = e.corrected(d); left.err != nil {
+			return out, left
+		}
+		out.Bytes = len(d.Text)
+	}
 	tokens := make([]int32, 0, len(d.Text)/3+2)
 	if e.o.BOS >= 0 {
 		tokens = append(tokens, e.o.BOS)
@@ -344,6 +351,11 @@ func (e *documentEncoder) encode(d *Document) (out Encoded, left outcome) {
 			plane = lossPlane(d.Spans, e.starts, e.ends)
 			if outside[1] = plane[len(plane)-1]; d.Generation != nil && d.Generation.Cut {
 				outside[1] = 0
+			}
+			if corrective { // what is learned, and nothing else
+				if plane, outside[1], _, left.err = e.signs(d, content); left.err != nil {
+					return out, left
+				}
 			}
 		case PlaneLabel:
 			class := byte(NoClass)

@@ -36,6 +36,44 @@ func (e *documentEncoder) given(dst []int32, d *Document) ([]int32, error) {
 	return append(dst, g.Tokens...), nil
 }
 
+// corrected is the document of a record under a corrective rule: its correction in the place of the generation.
+func (e *documentEncoder) corrected(d *Document) (*Document, error) {
+	g := d.Generation
+	switch {
+	case g == nil:
+		return nil, fmt.Errorf("a text without a record, which the rule %s needs; hint: JSON lines", e.o.Sign.Name)
+	case !g.Corrected:
+		return nil, fmt.Errorf("no correction, which the rule %s is about", e.o.Sign.Name)
+	}
+	c := *d
+	c.Text = append(append([]byte(nil), d.Text[:g.Start]...), g.Correction...)
+	c.Spans = []LabelSpan{{Start: g.Start, End: len(c.Text), Kind: Answer}}
+	c.Generation = &Generation{Start: g.Start, Corrected: true, Correction: d.Text[g.Start:]}
+	return &c, nil
+}
+
+// learned makes the signs of a corrected document from the differences that the rules diff and first find: what differs is learned.
+func (e *documentEncoder) learned(d *Document, content []int32, loss []byte) (signs []byte, end byte, err error) {
+	if e.o.Sign.Name == RuleCorrect {
+		return append([]byte(nil), loss...), SignKeep, nil // SignKeep is 1, as what is learned
+	}
+	rule := RuleDiff
+	if e.o.Sign.Name == RuleCorrectFirst {
+		rule = RuleFirst
+	}
+	signs, end, err = e.compared(d, content, loss, rule)
+	turn := func(sign byte) byte {
+		if sign == SignUnwanted {
+			return SignKeep
+		}
+		return SignNone
+	}
+	for i, s := range signs {
+		signs[i] = turn(s)
+	}
+	return signs, turn(end), err
+}
+
 // signs makes the sign plane of a document's content, of which e.ends are the places, and the sign of its end token. lost
 // counts unwanted spans without a token.
 func (e *documentEncoder) signs(d *Document, content []int32) (signs []byte, end byte, lost int, err error) {
@@ -68,6 +106,10 @@ func (e *documentEncoder) signs(d *Document, content []int32) (signs []byte, end
 	learned := lossPlane(d.Spans, starts, e.ends)
 	end = SignKeep
 	switch rule.Name {
+	case RuleCorrect, RuleCorrectDiff, RuleCorrectFirst:
+		if signs, end, err = e.learned(d, content, learned); err != nil {
+			return nil, 0, 0, err
+		}
 	case RuleSpans, RuleFind:
 		spans, err := e.unwanted(d, rule)
 		if err != nil {

@@ -32,10 +32,21 @@ const (
 	RuleFull       = "full"        // every token
 	RuleSpans      = "spans"       // tokens that overlap the record's spans
 	RuleFind       = "find"        // tokens that overlap what a SpanFinder finds
+
+	// Corrective baselines: the document is the correction behind the prompt, none of its tokens is unwanted, and those that are to be
+	// learned, by the planes loss and sign, are
+	RuleCorrect      = "correct"       // all
+	RuleCorrectDiff  = "correct_diff"  // those that differ from the generation's of the same number
+	RuleCorrectFirst = "correct_first" // the first of these alone
 )
 
 // SignRules are the rules that records can be read by.
-var SignRules = []string{RuleAuto, RuleAlign, RuleAlignFirst, RuleDiff, RuleFirst, RuleFull, RuleSpans, RuleFind}
+var SignRules = []string{RuleAuto, RuleAlign, RuleAlignFirst, RuleDiff, RuleFirst, RuleFull, RuleSpans, RuleFind, RuleCorrect, RuleCorrectDiff, RuleCorrectFirst}
+
+// Corrective reports whether a rule makes documents of corrections.
+func (r SignRule) Corrective() bool {
+	return r.Name == RuleCorrect || r.Name == RuleCorrectDiff || r.Name == RuleCorrectFirst
+}
 
 // A SignRule says how the tokens of a generation get their signs.
 type SignRule struct {
@@ -216,6 +227,10 @@ func (c *SignCounts) Add(signs []byte, ended bool) {
 // Check refuses signs that nothing can be learned from, with fault.Data and the counts. Under RuleFull all are unwanted, as asked.
 func (c SignCounts) Check(rule string) error {
 	switch {
+	case (SignRule{Name: rule}).Corrective():
+		if c.Kept == 0 {
+			return fault.Data.Errorf("no token is to be learned: under the rule %s all corrections say what the generations say", rule)
+		}
 	case c.Unwanted == 0:
 		return fault.Data.Errorf("no token is unwanted (%d kept, %d not trained): there is nothing to learn to avoid; hint: the rule %s found no difference or match", c.Kept, c.None, rule)
 	case c.Kept == c.ends && rule != RuleFull:

@@ -298,6 +298,9 @@ func TestSignPlaneOfRecords(t *testing.T) {
 		{"diff", `{"generation": "cd", "correction": "cde"}`, []int{0, 1, 1, -1}},
 		{"first", `{"generation": "cdx", "correction": "xde"}`, []int{0, -1, 1, 1, 1}},
 		{"full", `{"prompt": "a", "generation": "cd"}`, []int{0, 0, -1, -1, -1}},
+		{"correct", `{"prompt": "ab", "generation": "cde", "correction": "ce", "ended": false}`, []int{0, 0, 0, 1, 1, 1}},
+		{"correct_diff", `{"prompt": "ab", "generation": "cde", "correction": "ce"}`, []int{0, 0, 0, 0, 1, 1}},
+		{"correct_first", `{"prompt": "ab", "generation": "cde", "correction": "ce", "spans": []}`, []int{0, 0, 0, 0, 1, 0}},
 		{"spans", `{"prompt": "a", "generation": "é d", "spans": [{"start": 0, "end": 1, "label": "X"}], "ended": false}`, []int{0, 0, -1, -1, 1, 1, 0}},
 		{"auto", `{"prompt": "a", "generation": "cdd", "tokens": [` + fmt.Sprint(tok.Encode(nil, []byte("c"))[0], ",", tok.Encode(nil, []byte("d"))[0], ",", tok.Encode(nil, []byte("d"))[0]) +
 			`], "correction": "cd"}`, []int{0, 0, 1, 1, -1, 1}},
@@ -309,6 +312,9 @@ func TestSignPlaneOfRecords(t *testing.T) {
 		}
 		got := signed(all[0].Planes[PlaneSign])
 		equal(t, x.rule+" "+x.record, got, x.want)
+		if strings.HasPrefix(x.rule, "correct") && string(all[0].Planes[PlaneLoss]) != string(all[0].Planes[PlaneSign]) {
+			t.Errorf("%s: learned are %v", x.rule, all[0].Planes[PlaneLoss])
+		}
 		if n := stats.Signs; n.Unwanted+n.Kept+n.None != stats.Tokens || len(all[0].Tokens) != len(got) {
 			t.Errorf("%+v", stats)
 		}
@@ -343,6 +349,8 @@ func TestBadGenerations(t *testing.T) {
 		{"auto", `{"generation": "fox"}`, []string{"records.jsonl:2", "neither a correction nor spans"}},
 		{"align", `{"generation": "fox", "spans": []}`, []string{"no correction", "align"}},
 		{"spans", `{"generation": "fox", "correction": "dog"}`, []string{"no spans"}},
+		{"correct", `{"generation": "fox", "spans": []}`, []string{"records.jsonl:2", "no correction"}},
+		{"correct_diff", `{"generation": "fox", "correction": "fox"}`, []string{"no token is to be learned"}},
 		{"auto", `{"generation": "", "correction": "dog"}`, []string{"generation", "empty"}},
 		{"auto", `{"generation": "fox", "correction": ""}`, []string{"correction", "empty", "full"}},
 		{"auto", `{"prompt": "fox", "correction": "dog"}`, []string{`no field "generation"`}},
