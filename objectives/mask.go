@@ -60,6 +60,9 @@ func (m Mask) Validate() (problems []error) {
 	if !(m.P > 0 && m.P <= 1) {
 		bad("p: want a share above 0 and at most 1, not %g", m.P)
 	}
+	if m.P == 1 && m.Schedule.Kind != "linear" && len(m.Kinds) == 0 {
+		bad("p: 1 selects every token, so nothing is left to predict from; hint: 0.15, or a schedule")
+	}
 	sum := 0.0
 	for _, share := range m.Replace {
 		if !(share >= 0 && share <= 1) {

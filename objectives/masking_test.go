@@ -300,6 +300,15 @@ func TestMaskValidate(t *testing.T) {
 	if want := []string{"span.max", "span.p", "schedule.final", "kinds.entity", "kinds.noun"}; !slices.Equal(keys, want) {
 		t.Errorf("problems with %v, want %v", keys, want)
 	}
+	m = DefaultMask()
+	m.P = 1
+	if p := m.Validate(); len(p) != 1 || !strings.Contains(p[0].Error(), "nothing is left to predict from") {
+		t.Errorf("everything masked: %v", p)
+	}
+	m.Schedule = MaskSchedule{Kind: "linear", Final: 0.15}
+	if p := m.Validate(); len(p) > 0 {
+		t.Errorf("everything masked, at first: %v", p)
+	}
 	l := DefaultLoss()
 	l.Smoothing, l.Focal, l.Reweigh.Rule, l.Reweigh.Slope = 0.1, 2, "sigmoid", 0
 	if p := l.Validate(); len(p) != 2 {
