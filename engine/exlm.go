@@ -369,6 +369,8 @@ func (m *Model) Unexpanded() string {
 			tokens = "masked, begin and end tokens"
 		}
 		return fmt.Sprintf("exlm trained this model with %d states for %s; here every token has one, which it has not seen in training; eval loss, eval sensitivity and fill-mask read it as trained", m.Config.EXLM.K, tokens)
+	case slices.Contains(m.Config.Trained(), "rmlm") && m.Config.RMLM.K > 1:
+		return fmt.Sprintf("rmlm trained this model with every token %d times side by side; here every token stands once; eval loss reads it as trained", m.Config.RMLM.K)
 	case e.K > 1:
 		return fmt.Sprintf("this model was tuned with %d states for begin and end tokens; here every token has one", e.K)
 	}

@@ -292,6 +292,11 @@ func TestEXLMSensitivity(t *testing.T) {
 	if note := m.Unexpanded(); !strings.Contains(note, "4 states for masked, begin and end tokens") {
 		t.Errorf("%q", note)
 	}
+	repeated := &Model{Config: c}
+	repeated.Config.Objective, repeated.Config.RMLM.K = "rmlm", 3
+	if note := repeated.Unexpanded(); !strings.Contains(note, "every token 3 times") {
+		t.Errorf("%q", note)
+	}
 	s, err := m.Sensitivity(c.Data.Train, "", 0)
 	if err != nil {
 		t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	"palimpsest/engine/fault"
 	"palimpsest/engine/model"
 	"palimpsest/engine/runfile"
+	"palimpsest/engine/shard"
 	"palimpsest/engine/text"
 	"palimpsest/engine/vfs"
 	"palimpsest/kernels"
@@ -126,6 +127,16 @@ func (m *Model) Evaluate(data, objective string, tokens int64) (eval.Loss, error
 	return j.evaluate(a, m.Weights, len(j.phases)-1, tokens, nil)
 }
 
+// checkData refuses a data set of another tokenizer.
+func (m *Model) checkData(dir string) error {
+	ds, err := shard.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer ds.Close()
+	return ds.CheckTokenizer(m.Tokenizer.Hash(), m.Tokenizer.Vocab())
+}
+
 // job opens the held-out documents of the model's run, or all of another data set, for an objective ("": that of the run's
 // last phase).
 func (m *Model) job(data, objective string) (_ *job, err error) {
@@ -142,6 +153,9 @@ func (m *Model) job(data, objective string) (_ *job, err error) {
 		if err := runfile.Check(&c); err != nil {
 			return nil, err
 		}
+	}
+	if err := m.checkData(c.Data.Train); err != nil {
+		return nil, err
 	}
 	j, err := prepare(c)
 	if err != nil {

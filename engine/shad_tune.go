@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 
 	"palimpsest/engine/fault"
 	"palimpsest/engine/shad"
@@ -52,6 +54,21 @@ func (o TuneOptions) tuneConfig() Config {
 	return c
 }
 
+// tuneSections are those of the run file that decide how a copy is tuned.
+var tuneSections = []string{"optimizer", "schedule", "adapter", "train", "data"}
+
+// inputs identify what is tuned: model, data and epochs, and the keys of the run that decide what is computed.
+func (o TuneOptions) inputs(model, data string) map[string]string {
+	inputs := map[string]string{"model": model, "data": data, "epochs": strconv.FormatFloat(o.Epochs, 'g', -1, 64)}
+	for key, value := range flatten(o.tuneConfig()) {
+		section, _, in := strings.Cut(key, ".")
+		if in && slices.Contains(tuneSections, section) && !isFree(key) && key != "train.init" && key != "train.steps" { // told by model and epochs
+			inputs[key] = value
+		}
+	}
+	return inputs
+}
+
 // Tune trains theta_s, or goes on with it, and measures what the tuning did.
 func Tune(o TuneOptions) (r Tuned, err error) {
 	r = Tuned{Out: o.Out, Model: o.Model, Notes: []string{}}
@@ -68,7 +85,7 @@ func Tune(o TuneOptions) (r Tuned, err error) {
 	}
 	defer ds.Close()
 	r.Pairs = ds.Documents()
-	stage, err := shad.BeginStage(filepath.Join(o.Out, "shad.json"), "tune", map[string]string{"model": hash, "data": responsesHash(ds), "epochs": strconv.FormatFloat(o.Epochs, 'g', -1, 64)})
+	stage, err := shad.BeginStage(filepath.Join(o.Out, "shad.json"), "tune", o.inputs(hash, responsesHash(ds)))
 	if err != nil {
 		return r, err
 	}

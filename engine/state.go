@@ -255,6 +255,10 @@ func (t *Trainer) adoptProducts(c *checkpoint.Checkpoint) error {
 // free lists keys (or sections, with a trailing dot) that change nothing of what is computed.
 var free = []string{"checkpoint.", "log.", "eval.", "stop_after", "train.device", "train.threads", "train.recompute", "train.graph", "train.max_nonfinite", "train.allow_change", "data.train", "data.threads", "reference.model", "reference.cache", "model.preset"}
 
+func isFree(key string) bool {
+	return slices.ContainsFunc(free, func(f string) bool { return key == f || strings.HasSuffix(f, ".") && strings.HasPrefix(key, f) })
+}
+
 // compare refuses a checkpoint of another run.
 func (t *Trainer) compare(c *checkpoint.Checkpoint, s *state) error {
 	raw, err := c.Read(configFile)
@@ -273,7 +277,7 @@ func (t *Trainer) compare(c *checkpoint.Checkpoint, s *state) error {
 	}
 	was, is := flatten(old), flatten(t.job.config)
 	for _, key := range union(was, is) {
-		if !slices.ContainsFunc(free, func(f string) bool { return key == f || strings.HasSuffix(f, ".") && strings.HasPrefix(key, f) }) {
+		if !isFree(key) {
 			differ(key, was[key], is[key])
 		}
 	}

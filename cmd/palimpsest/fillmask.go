@@ -72,7 +72,7 @@ func fillMask(c *cli.Context) error {
 	}
 	defer m.Close()
 	if !slices.ContainsFunc(trainedFor(m.Config), func(name string) bool { return slices.Contains([]string{"mlm", "mslm", "exlm"}, name) }) {
-		return fault.Usage.Errorf("%s was trained for %s, which fills no masks; hint: palimpsest generate", m.Dir, strings.Join(trainedFor(m.Config), ", "))
+		return fault.Usage.Errorf("%s was trained for %s, which fills no masks; hint: %s", m.Dir, strings.Join(trainedFor(m.Config), ", "), verbFor(m.Config))
 	}
 	if m.Tokenizer.Mask < 0 {
 		return fault.Data.Errorf("the tokenizer of %s has no mask token", m.Dir)

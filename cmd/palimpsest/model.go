@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -33,6 +34,25 @@ func openModel(c *cli.Context) (*engine.Model, error) {
 
 // trainedFor lists the objectives that a run trained; of antlm those that it mixed.
 func trainedFor(c engine.Config) []string { return c.Trained() }
+
+// verbFor names a verb that answers with a model of these objectives.
+func verbFor(c engine.Config) string {
+	trained := trainedFor(c)
+	has := func(names ...string) bool {
+		return slices.ContainsFunc(trained, func(name string) bool { return slices.Contains(names, name) })
+	}
+	switch {
+	case c.Causal():
+		return "palimpsest generate"
+	case has("mlm", "mslm", "exlm"):
+		return "palimpsest fill-mask"
+	case has("tag"):
+		return "palimpsest eval ner"
+	case has("classify"):
+		return "palimpsest eval classify"
+	}
+	return "palimpsest eval loss"
+}
 
 // maxLine bounds a line of input.
 const maxLine = 16 << 20

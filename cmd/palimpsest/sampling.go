@@ -74,7 +74,7 @@ type continuer struct {
 // newContinuer refuses models that look ahead.
 func newContinuer(m *engine.Model, s eval.Sampling, samples int) (*continuer, error) {
 	if !m.Config.Causal() {
-		return nil, fault.Usage.Errorf("%s was trained for %s, which continues no text; hint: palimpsest fill-mask", m.Dir, strings.Join(trainedFor(m.Config), ", "))
+		return nil, fault.Usage.Errorf("%s was trained for %s, which continues no text; hint: %s", m.Dir, strings.Join(trainedFor(m.Config), ", "), verbFor(m.Config))
 	}
 	g := &continuer{m: m, sampling: s, samples: samples}
 	g.start, g.end = documentEnds(m)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -191,6 +192,13 @@ func wasDone(before bool) string {
 	return ""
 }
 
+// shadConfig reads the run file of a stage, which begins with the model that the option names.
+func shadConfig(c *cli.Context) (engine.Config, error) {
+	config := engine.Default()
+	config.Train.Init = cmp.Or(c.String("model"), c.String("tuned"))
+	return loadConfigOver(c, config)
+}
+
 func shadTune(c *cli.Context) error {
 	if err := noArguments(c); err != nil {
 		return err
@@ -198,7 +206,7 @@ func shadTune(c *cli.Context) error {
 	if err := need(c, "model", "out"); err != nil {
 		return err
 	}
-	config, err := loadConfig(c)
+	config, err := shadConfig(c)
 	if err != nil {
 		return err
 	}
@@ -242,7 +250,7 @@ func shadScore(c *cli.Context) error {
 	if err := need(c, "out"); err != nil {
 		return err
 	}
-	config, err := loadConfig(c)
+	config, err := shadConfig(c)
 	if err != nil {
 		return err
 	}
@@ -323,7 +331,7 @@ func shadRun(c *cli.Context) error {
 	if err := need(c, "model", "out"); err != nil {
 		return err
 	}
-	config, err := loadConfig(c)
+	config, err := shadConfig(c)
 	if err != nil {
 		return err
 	}

@@ -60,6 +60,8 @@ func TestShadVerbs(t *testing.T) {
 		t.Errorf("%+v", result)
 	}
 	contains(t, must(t, all...), "(done before)", "next: palimpsest train --preset rft-cpu-tiny")
+	refuses(t, 2, []string{"made from other inputs", "adapter.rank was", `is "2"`}, append(all, "--set", "adapter.rank=2")...)
+	contains(t, must(t, "shad", "tune", "--model", in("base"), "--data", in("six"), "--out", in("adapted"), "--device", "cpu", "--set", "data.tokens_per_step=128", "--set", "adapter.rank=2"), "tuned on 6 shuffled pairs")
 	contains(t, must(t, "data", "inspect", in("shards")), "boilerplate", "reasoning")
 	rft := append([]string{"train", "--preset", "rft-cpu-tiny", "--data", in("shards"), "--set", "train.init=" + in("base"), "--steps", "10", "--set", "data.valid=0.2", "--set", "data.tokens_per_step=256",
 		"--set", "eval.every=5"}, "--out", in("rft"))

@@ -70,7 +70,7 @@ type LossWriter struct {
 }
 
 // WriteLosses opens NAME.f32 for what want identifies: behind what is there already of the same inputs. With Done there is
-// nothing to do. A file of other inputs is refused.
+// nothing to do, whatever the device was. A file of other inputs is refused.
 func WriteLosses(name string, want Scored) (*LossWriter, error) {
 	want.Format = lossesFormat
 	w := &LossWriter{Scored: want, name: name, sum: xxhash.New()}
@@ -80,6 +80,9 @@ func WriteLosses(name string, want Scored) (*LossWriter, error) {
 	case err != nil:
 		return nil, err
 	default:
+		if old.Done { // on whatever device
+			want.Device = old.Device
+		}
 		if d := old.differs(&want); d != "" {
 			return nil, fault.Usage.Errorf("%s.f32 has losses of other inputs: %s; hint: another --out, or delete the file and its .json", name, d)
 		}

@@ -189,6 +189,7 @@ func TestSummary(t *testing.T) {
 	var s Summary
 	s.Add([]int32{7, 8, 7}, []float64{-0.1, 0.3, 0}, []byte{0, 1, 0})
 	s.Add([]int32{7}, []float64{5}, []byte{1})
+	s.Add(nil, nil, nil) // a document without a response token
 	if s.Boilerplate != 2 || s.Reasoning != 2 || s.OneClass != 1 || s.Zero != 1 || math.Abs(s.Mean-1.3) > 1e-12 || s.Check() != nil {
 		t.Errorf("%+v, %v", s, s.Check())
 	}
@@ -291,6 +292,16 @@ func TestLosses(t *testing.T) {
 	other.Model = "x"
 	if _, err := WriteLosses(parts, other); fault.Of(err) != fault.Usage || !strings.Contains(err.Error(), "model was m, is x") {
 		t.Error(err)
+	}
+	elsewhere := want
+	elsewhere.Device = "another"
+	if w, err := WriteLosses(parts, elsewhere); err != nil || !w.Done || w.Device != "cpu" || w.Close() != nil {
+		t.Errorf("finished losses of another device: %v", err)
+	}
+	half := filepath.Join(t.TempDir(), "half")
+	put(half, 0, 1, true)
+	if _, err := WriteLosses(half, elsewhere); fault.Of(err) != fault.Usage || !strings.Contains(err.Error(), "device was cpu, is another") {
+		t.Errorf("half of the losses on each of two devices: %v", err)
 	}
 	// Damage.
 	raw, _ := os.ReadFile(parts + ".f32")

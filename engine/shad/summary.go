@@ -59,7 +59,7 @@ func (s *Summary) Add(ids []int32, differences []float64, classes []byte) {
 		}
 		s.Histogram[Bin(differences[i])]++
 	}
-	if own := s.Boilerplate - before; own == 0 || own == int64(len(ids)) {
+	if own := s.Boilerplate - before; len(ids) > 0 && (own == 0 || own == int64(len(ids))) {
 		s.OneClass++
 	}
 	s.Mean = s.sum / math.Max(1, float64(s.Tokens()))
