@@ -58,6 +58,7 @@ type avoided struct {
 	Clean   *eval.Similarity `json:"similarity_where_clean,omitempty"` // of texts whose old one has nothing unwanted
 	Signed  *eval.Drift      `json:"signed,omitempty"`                 // on --data
 	Plain   *eval.Drift      `json:"clean,omitempty"`                  // on --clean
+	folder  string           // name of the run's
 }
 
 type avoidResult struct {
@@ -146,6 +147,7 @@ func evalAvoid(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	r.tellApart()
 	if path := c.String("png"); path != "" {
 		if err := r.draw(path); err != nil {
 			return fault.Of(err).Errorf("--png: %w", err)
@@ -303,8 +305,9 @@ func (a *avoidance) model(dir, device string, threads int) error {
 		return fault.Usage.Errorf("%s continues no text", m.Dir)
 	}
 	r := avoided{Model: m.Dir, Step: m.Step}
-	r.Series, r.Label = seriesOf(m, dir)
-	if n := a.old.Config.Model.Context; len(a.contexts) > 0 && m.Config.Model.Context < n {
+	r.folder = filepath.Base(filepath.Clean(dir))
+	r.Series, r.Label = seriesOf(m, r.folder)
+	if n := a.old.Config.Model.Context; len(a.contexts) > 0 && m.Config.Model.Context != n {
 		return fault.Usage.Errorf("%s sees %d tokens, the old model %d: their texts cannot be compared", m.Dir, m.Config.Model.Context, n)
 	}
 	if len(a.contexts) > 0 {
@@ -347,10 +350,23 @@ func (a *avoidance) model(dir, device string, threads int) error {
 	return nil
 }
 
-// seriesOf names the curve that a model is a point of, and the point.
-func seriesOf(m *engine.Model, dir string) (series, label string) {
+// tellApart adds their folders to the labels of points that are called alike.
+func (r *avoidResult) tellApart() {
+	alike := map[[2]string]int{}
+	for _, m := range r.Models {
+		alike[[2]string{m.Series, m.Label}]++
+	}
+	for i := range r.Models {
+		if m := &r.Models[i]; alike[[2]string{m.Series, m.Label}] > 1 && m.Label != m.folder {
+			m.Label += " " + m.folder
+		}
+	}
+}
+
+// seriesOf names the curve that the model of a folder is a point of, and the point.
+func seriesOf(m *engine.Model, folder string) (series, label string) {
 	trained := trainedFor(m.Config)
-	series, label = trained[len(trained)-1], filepath.Base(filepath.Clean(dir))
+	series, label = trained[len(trained)-1], folder
 	if c := m.Config.TNT; series == "tnt" {
 		series = c.Variant
 		label = fmt.Sprintf("alpha %g", c.Factor())

@@ -84,6 +84,12 @@ func TestAvoid(t *testing.T) {
 	text := must(t, "eval", "avoid", "--reference", base, "--model", avoiding, "--data", negatives, "--max-tokens", "8")
 	contains(t, text, "old model", "TNFF alpha 100", "log mean p", "KL kept", "BLEU", "note: nothing says what is unwanted")
 	contains(t, must(t, "eval", "avoid", "--reference", base, "--model", avoiding, "--clean", shards, "--tokens", "500"), "on clean text", "NLL")
+	// Points that would be called alike have their folders' names.
+	contains(t, must(t, "eval", "avoid", "--reference", base, "--model", avoiding, "--model", avoiding, "--clean", shards, "--tokens", "500"), "TNFF alpha 100 avoiding")
+	// Models of other contexts write other texts.
+	wide := filepath.Join(dir, "wide")
+	must(t, append(append([]string{"train", "--preset", "clm-cpu-tiny", "--data", shards, "--out", wide}, smallest...), "--set", "model.context=48", "--steps", "1")...)
+	refuses(t, 2, []string{"sees 48 tokens, the old model 32"}, "eval", "avoid", "--reference", base, "--model", wide, "--prompt", "func")
 	// Texts that fill the model's context.
 	contains(t, must(t, "eval", "avoid", "--reference", base, "--model", avoiding, "--prompt", "func", "--samples", "3", "--temperature", "1.5", "--max-tokens", "1000"), "NLL by old")
 
