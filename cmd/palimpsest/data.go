@@ -286,6 +286,14 @@ func (r *buildResult) print(w io.Writer, read text.Report, notes []string) {
 			"--data %s --set train.init=RUN --set 'model.classifiers=[{name: label, kind: sequence, classes: %d}]' --out runs/classes\n", r.Out, r.Out, len(r.Classes))
 		return
 	}
+	if n := len(r.EntityTypes); slices.Contains(r.Planes, text.PlaneBIO) && n > 0 {
+		classes := ""
+		if n > 1 { // the preset has those of one type
+			classes = fmt.Sprintf(" --set 'model.classifiers=[{name: entities, kind: detector, classes: %d}]'", 1+2*n)
+		}
+		fmt.Fprintf(w, "next: palimpsest data inspect %s, then palimpsest train --preset mslm-cpu-tiny --data %s%s --out runs/names\n", r.Out, r.Out, classes)
+		return
+	}
 	if slices.Contains(r.Planes, text.PlaneSign) && r.Unwanted == 0 { // corrections
 		fmt.Fprintf(w, "next: palimpsest data inspect %s, then palimpsest train --set objective=clm --data %s --set train.init=RUN --out runs/corrected, with RUN the model that wrote the generations\n", r.Out, r.Out)
 		return

@@ -74,6 +74,7 @@ func TestDataBuildRecords(t *testing.T) {
 	spans := write(t, filepath.Join(dir, "spans.jsonl"),
 		`{"text":"the fox saw a dog","spans":[{"start":4,"end":7,"label":"ANIMAL"},{"start":14,"end":17,"label":"DOG"}]}`+"\n")
 	out, r = built(t, tokenizer, "--shape", "spans", "--entity-types", "DOG,ANIMAL", spans)
+	contains(t, must(t, "data", "build", "--tokenizer", tokenizer, "--out", filepath.Join(dir, "again"), "--shape", "spans", spans), "--preset mslm-cpu-tiny", "kind: detector, classes: 5}]'")
 	if !slices.Equal(r.EntityTypes, []string{"DOG", "ANIMAL"}) || r.Reading.Entities != 2 || r.Tagged == 0 {
 		t.Errorf("%+v", r)
 	}
