@@ -360,16 +360,20 @@ func (m *Model) endStates() (e objectives.Expansion) {
 	return e
 }
 
-// Unexpanded says that a model is read with one state for every token where it was trained with several; "" where it was not.
+// Unexpanded says that a model is read with one state for every token where it was trained with several only; "" where it was not.
 func (m *Model) Unexpanded() string {
+	trained := m.Config.Trained()
+	only := func(name string) bool {
+		return !slices.ContainsFunc(trained, func(other string) bool { return other != name })
+	}
 	switch e := m.endStates(); {
-	case slices.Contains(m.Config.Trained(), "exlm"):
+	case only("exlm"):
 		tokens := "masked tokens"
 		if m.Config.EXLM.ExpandSpecials {
 			tokens = "masked, begin and end tokens"
 		}
 		return fmt.Sprintf("exlm trained this model with %d states for %s; here every token has one, which it has not seen in training; eval loss, eval sensitivity and fill-mask read it as trained", m.Config.EXLM.K, tokens)
-	case slices.Contains(m.Config.Trained(), "rmlm") && m.Config.RMLM.K > 1:
+	case only("rmlm") && m.Config.RMLM.K > 1:
 		return fmt.Sprintf("rmlm trained this model with every token %d times side by side; here every token stands once; eval loss reads it as trained", m.Config.RMLM.K)
 	case e.K > 1:
 		return fmt.Sprintf("this model was tuned with %d states for begin and end tokens; here every token has one", e.K)

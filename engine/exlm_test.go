@@ -292,6 +292,11 @@ func TestEXLMSensitivity(t *testing.T) {
 	if note := m.Unexpanded(); !strings.Contains(note, "4 states for masked, begin and end tokens") {
 		t.Errorf("%q", note)
 	}
+	other := c
+	other.Train.Init, other.Model, other.EXLM.K = run, Default().Model, 2
+	if p, err := DryRun(Options{Config: other}); err != nil || !strings.Contains(strings.Join(p.Notes, "\n"), "exlm.k is 2, the model was trained with 4 states") || !strings.Contains(p.Config, "states: 2") {
+		t.Errorf("another number of states: %v", err)
+	}
 	repeated := &Model{Config: c}
 	repeated.Config.Objective, repeated.Config.RMLM.K = "rmlm", 3
 	if note := repeated.Unexpanded(); !strings.Contains(note, "every token 3 times") {

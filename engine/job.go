@@ -67,8 +67,15 @@ func prepare(c Config) (_ *job, err error) {
 		if c.trainsAny("exlm") && !c.Model.Links.On() { // the head may be new
 			c.Model.Links = model.Links{}
 		}
+		states := c.Model.Links.States
+		if c.trainsAny("exlm") { // a number of states is no size of the model
+			c.Model.Links.States = 0
+		}
 		j.config = c
 		j.note("%s", adopted)
+		if c.trainsAny("exlm") && c.EXLM.ExpandSpecials && states > 1 && states != c.EXLM.K {
+			j.note("exlm.k is %d, the model was trained with %d states", c.EXLM.K, states)
+		}
 	}
 	transformer, wrong := c.withLinks()
 	resolved, problems := transformer.Resolve(j.tokenizer.Vocab())
