@@ -83,7 +83,7 @@ func TestTable(t *testing.T) {
 	}
 	page := r.Markdown()
 	for _, want := range []string{
-		"| a has more | paper\\* | score: a − b | +30.0 | 8.2 | **seen** |",
+		"| a has more | paper\\* | score: a − b | +30.0 | 8.2 | +30.0 +30.0 +30.0 | **seen** |",
 		"| a |  | 60.0 ± 10.0 | 7.00 ± 0.00 (1) | 5.00 | 1,000 | 500 | 2 |",
 		"| b |  | 30.0 ± 10.0 | - | 5.00 |",
 		"* C, 2 cores, 2 GiB, G; device of the runs: cpu\n", "commit v1;", "14 s in all", "    prepare\n    train a1\n\n"[:24],

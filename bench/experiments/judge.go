@@ -37,7 +37,9 @@ type Verdict struct {
 	Of         string  `json:"figure_of_over,omitempty"`
 	Difference float64 `json:"difference"`     // of the means
 	StdErr     float64 `json:"standard_error"` // of the difference, from both deviations
-	Verdict    string  `json:"verdict"`
+	// BySeed are the differences seed by seed, whose arms share initial weights and order: what they have in common cancels.
+	BySeed  []float64 `json:"by_seed"`
+	Verdict string    `json:"verdict"`
 }
 
 // Verdicts. The rule asks for twice the standard error, which for three seeds is a low hurdle (about one chance in nine of
@@ -76,6 +78,11 @@ func (r *Result) judge() (list []Verdict, err error) {
 		v := Verdict{Says: c.Says, Status: c.Status, Column: c.Column, Arm: c.Arm, Over: c.Over, Of: c.Of, Difference: x.Mean - y.Mean}
 		v.StdErr = math.Sqrt(x.SD*x.SD/float64(len(x.Values)) + y.SD*y.SD/float64(len(y.Values)))
 		v.Verdict = verdict(v.Difference, v.StdErr, min(len(x.Values), len(y.Values)))
+		if len(x.Values) == len(y.Values) {
+			for i := range x.Values {
+				v.BySeed = append(v.BySeed, x.Values[i]-y.Values[i])
+			}
+		}
 		list = append(list, v)
 	}
 	return list, nil

@@ -56,14 +56,19 @@ func (r Result) Markdown() string {
 
 func (r Result) verdictTable() string {
 	var b strings.Builder
-	b.WriteString("| claim | status | figure | difference | standard error | verdict |\n| --- | --- | --- | --- | --- | --- |\n")
+	b.WriteString("| claim | status | figure | difference | standard error | by seed | verdict |\n| --- | --- | --- | --- | --- | --- | --- |\n")
 	for _, v := range r.Verdicts {
 		c := r.column(v.Column)
 		what := v.Column + ": " + v.Arm + " − " + v.Over
 		if v.Of != "" {
 			what = v.Arm + ", " + v.Column + " − " + v.Over + ", " + v.Of
 		}
-		fmt.Fprintf(&b, "| %s | %s | %s | %+.*f | %.*f | **%s** |\n", v.Says, escape(v.Status), what, c.Digits, v.Difference, c.Digits, v.StdErr, v.Verdict)
+		var bySeed []string
+		for _, d := range v.BySeed {
+			bySeed = append(bySeed, fmt.Sprintf("%+.*f", c.Digits, d))
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s | %+.*f | %.*f | %s | **%s** |\n", v.Says, escape(v.Status), what, c.Digits, v.Difference, c.Digits, v.StdErr,
+			strings.Join(bySeed, " "), v.Verdict)
 	}
 	return b.String()
 }
