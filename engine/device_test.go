@@ -77,6 +77,33 @@ func trainedOn(t *testing.T, c Config, device string) (run string, losses []floa
 	return run, losses
 }
 
+// asOnTheCPU trains on the device: the loss of each step is at most twice as far from float32's as that of the naive bfloat16
+// computation, and a run that is left after some steps and resumed has the bits of the straight one, which is returned.
+func asOnTheCPU(t *testing.T, c Config, leave int64) (straight string) {
+	t.Helper()
+	_, single := trainedOn(t, c, "cpu")
+	_, naive := trainedOn(t, c, "refbf16")
+	straight, got := trainedOn(t, c, "cuda")
+	floor := distance(naive, single)
+	for i := range single {
+		ours, theirs := math.Abs(got[i]-single[i]), max(math.Abs(naive[i]-single[i]), floor)
+		if !(ours <= 2*theirs) {
+			t.Errorf("step %d: loss %g is %g from float32's, the naive computation %g", i+1, got[i], ours, theirs)
+		}
+	}
+	c.Train.Device, c.StopAfter = "cuda", leave
+	parts := filepath.Join(t.TempDir(), "parts")
+	if err := Train(Options{Config: c, Out: parts}); fault.Of(err) != fault.Preempted {
+		t.Fatal(err)
+	}
+	c.StopAfter = 0
+	mustTrain(t, Options{Config: c, Out: parts})
+	if a, b := fingerprint(t, straight), fingerprint(t, parts); a != b {
+		t.Errorf("straight:\n%s\nin parts:\n%s", a, b)
+	}
+	return straight
+}
+
 // At each of 20 steps the loss of the GPU's kernels is at most twice as far from float32's as that of the naive bfloat16
 // computation. A distance is the sum of many roundings of either sign, and at a single step that sum may be near zero by
 // chance: the naive one counts as no less than its root mean square over the steps (measured: 2e-3 masked, 3e-4 and 9e-4
