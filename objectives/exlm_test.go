@@ -366,6 +366,43 @@ func TestRepeatedMLM(t *testing.T) {
 					t.Fatalf("row %d asks for %d", row, p.Terms[0].Targets[r])
 				}
 			}
+			s.Held = true
+			o, err = New("rmlm", s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			held := new(Plan)
+			o.Begin(held)
+			o.Plan(document(5, 0, 7), held)
+			o.Plan(d, held)
+			if err := held.Check(vocab, 1<<20); err != nil {
+				t.Fatal(err)
+			}
+			if len(held.Terms) != 2 || held.Terms[0].Name != TermLost || held.Terms[0].Counted != float64(len(rows)) || held.Terms[1].Counted != float64(len(rows)) {
+				t.Fatalf("terms of an evaluation: %+v", held.Terms)
+			}
+			heldLost := 0
+			for _, term := range held.Terms {
+				for _, row := range term.Rows {
+					if !rows[row] {
+						t.Fatalf("an evaluation asks row %d", row)
+					}
+					delete(rows, row)
+					if token := row / int32(k) * int32(k); term.Name == TermLost {
+						for c := range int32(k) {
+							if held.Tokens[token+c] != maskID {
+								t.Fatalf("row %d is called lost", row)
+							}
+						}
+						if int(row) >= start {
+							heldLost++
+						}
+					}
+				}
+			}
+			if len(rows) > 0 || heldLost != k*lost {
+				t.Errorf("an evaluation does not ask %d rows; %d copies are lost, want %d", len(rows), heldLost, k*lost)
+			}
 			n, pk := 2998.0, math.Pow(0.4, float64(k))
 			if share := float64(masked) / (n * float64(k)); math.Abs(share-0.4) > 4*math.Sqrt(0.24/(n*float64(k))) {
 				t.Errorf("%g of the copies are masked", share)

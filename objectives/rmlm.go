@@ -18,9 +18,18 @@ func DefaultRMLM() RMLM { return RMLM{K: 2} }
 // only a share p^k of the tokens is lost. Cross-entropy asks every masked copy for its token; positions count copies (both
 // ours, the paper leaves them open). A masked copy is always the mask token; special tokens and those that are context only are
 // repeated, but not masked. Of the section mask only p and schedule are read.
+//
+// Evaluations ask the copies of lost tokens, of which none is left, in a term of their own: what the study is about, and with
+// k copies at mask.p = 0.15^(1/k) as many tokens as for any other k.
 type rmlm struct {
 	Settings
 }
+
+// Names of the terms of evaluations.
+const (
+	TermLost    = "lost"    // masked copies of tokens all of whose copies are masked
+	termPartial = "partial" // of tokens of which a copy is seen
+)
 
 func newRMLM(s Settings) (*rmlm, error) {
 	return &rmlm{s}, demand("rmlm", []specialID{{"mask", s.Vocabulary.Mask, "<mask>"}})
@@ -37,7 +46,18 @@ func (r *rmlm) Planes() []string { return r.contextPlane(r.Loss.Reweigh.planes()
 // Begin empties the plan and declares its one term.
 func (r *rmlm) Begin(p *Plan) {
 	p.Reset()
-	r.lmTerm(p, r.Name())
+	r.terms(p)
+}
+
+// terms are the one of training, or those of evaluations, which share their denominator.
+func (r *rmlm) terms(p *Plan) (lost, partial *Term) {
+	if !r.Held {
+		t := r.lmTerm(p, r.Name())
+		return t, t
+	}
+	r.lmTerm(p, TermLost)
+	partial = r.lmTerm(p, termPartial) // which may move the other
+	return r.lmTerm(p, TermLost), partial
 }
 
 // Plan appends a bidirectional segment of all copies.
@@ -55,11 +75,25 @@ func (r *rmlm) Plan(doc Document, p *Plan) {
 	}
 	p.Segments = append(p.Segments, kernels.Segment{Start: int32(start), End: int32(len(p.Tokens)), Mask: kernels.Bidirectional})
 	p.Documents = append(p.Documents, doc.ID)
-	t := r.lmTerm(p, r.Name())
-	for row := start; row < len(p.Tokens); row++ {
-		if p.Tokens[row] != p.OriginalTokens[row] {
-			t.ask(row, p.OriginalTokens[row], doc, (row-start)/r.RMLM.K)
+	lost, partial := r.terms(p)
+	k, asked := r.RMLM.K, 0
+	for i := range doc.Tokens {
+		first, t := start+i*k, lost
+		for row := first; row < first+k; row++ {
+			if p.Tokens[row] == p.OriginalTokens[row] {
+				t = partial
+			}
 		}
+		for row := first; row < first+k; row++ {
+			if p.Tokens[row] != p.OriginalTokens[row] {
+				t.ask(row, p.OriginalTokens[row], doc, i)
+				asked++
+			}
+		}
+	}
+	if r.Held {
+		lost.Counted += float64(asked)
+		partial.Counted += float64(asked)
 	}
 	p.close()
 }

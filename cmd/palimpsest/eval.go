@@ -5,6 +5,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -12,6 +13,7 @@ import (
 	"palimpsest/engine"
 	"palimpsest/engine/eval"
 	"palimpsest/engine/fault"
+	"palimpsest/engine/runfile"
 )
 
 func evalCommand() *cli.Command {
@@ -22,11 +24,13 @@ func evalCommand() *cli.Command {
 			Name:  "loss",
 			Usage: "loss, perplexity and accuracy on held-out documents, beside the unigram baseline",
 			Description: example("palimpsest eval loss --model runs/first",
-				"palimpsest eval loss --model runs/first --data other-shards"),
+				"palimpsest eval loss --model runs/first --data other-shards",
+				"palimpsest eval loss --model runs/first --set mask.p=0.4"),
 			Flags: append(modelFlags(),
 				&cli.StringFlag{Name: "data", Usage: "data set `FOLDER`, all of it, made with the same tokenizer; without it the documents that the run held out"},
 				&cli.StringFlag{Name: "objective", Usage: "`NAME` of what is asked; without it that of the run's last phase"},
 				&cli.Int64Flag{Name: "tokens", Usage: "`NUMBER` of tokens to read; 0 reads all"},
+				&cli.StringSliceFlag{Name: "set", Usage: "mask otherwise than the run did: a key of the section mask, `KEY=VALUE`; may be repeated"},
 			),
 			Action: evalLoss,
 		}, evalClassifyCommand(), evalNERCommand(), evalSensitivityCommand(), evalBlimpCommand(), evalAvoidCommand(), evalLogitsCommand()},
@@ -50,6 +54,9 @@ func evalLoss(c *cli.Context) error {
 		return err
 	}
 	defer m.Close()
+	if err := maskOtherwise(&m.Config, c.StringSlice("set")); err != nil {
+		return err
+	}
 	start := time.Now()
 	loss, err := m.Evaluate(c.String("data"), c.String("objective"), c.Int64("tokens"))
 	if err != nil {
@@ -74,6 +81,16 @@ func evalLoss(c *cli.Context) error {
 		showMeasures(w, loss)
 		writeNotes(w, result.Notes)
 	})
+}
+
+// maskOtherwise changes keys of the section mask. Others say how a model was made, which an evaluation cannot change.
+func maskOtherwise(config *engine.Config, set []string) error {
+	for _, assignment := range set {
+		if !strings.HasPrefix(assignment, "mask.") {
+			return fault.Usage.Errorf("--set %s: an evaluation can change keys of the section mask only; hint: --set mask.p=0.4", assignment)
+		}
+	}
+	return runfile.Set(config, set)
 }
 
 // unexpanded is the note that a model is read otherwise than it was trained, if it is.

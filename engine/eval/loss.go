@@ -45,6 +45,12 @@ const (
 	MeasureReasoning   = "reasoning_loss"
 )
 
+// Names of measures of repeated masked modelling: of the copies of tokens that have no copy left.
+const (
+	MeasureLostNLL      = "lost_nll"
+	MeasureLostAccuracy = "lost_accuracy"
+)
+
 // rowSums are sums over rows.
 type rowSums struct {
 	nll, hits, kl, baseNLL, baseHits float64
@@ -117,7 +123,7 @@ func RunWithEntropy(a *model.Activations, w *model.Weights, next func() (*object
 func run(a *model.Activations, w *model.Weights, next func() (*objectives.Plan, error), baseline *Unigram, entropy bool, stop func() bool) (Loss, error) {
 	var r Loss
 	var asked, unwanted, compared rowSums
-	classes := map[string]*rowSums{objectives.TermBoilerplate: {}, objectives.TermReasoning: {}}
+	classes := map[string]*rowSums{objectives.TermBoilerplate: {}, objectives.TermReasoning: {}, objectives.TermLost: {}}
 	var aligned latticeSums
 	lost, entropies := 0.0, 0.0
 	var sums []termSum // by term
@@ -203,6 +209,10 @@ func run(a *model.Activations, w *model.Weights, next func() (*objectives.Plan, 
 		if c := classes[name]; c.rows > 0 {
 			r.put(measure, c.nll/float64(c.rows))
 		}
+	}
+	if c := classes[objectives.TermLost]; c.rows > 0 {
+		r.put(MeasureLostNLL, c.nll/float64(c.rows))
+		r.put(MeasureLostAccuracy, c.hits/float64(c.rows))
 	}
 	if r.Rows = asked.rows; r.Rows == 0 {
 		return r, errors.New("no held-out row bears a loss; hint: a larger data.valid or eval.tokens")
