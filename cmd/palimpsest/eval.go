@@ -72,6 +72,9 @@ func evalLoss(c *cli.Context) error {
 	if o := c.String("objective"); o != "" && o != "exlm" && !slices.Contains(m.Config.Trained(), o) {
 		result.Notes = unexpanded(m)
 	}
+	if note := eval.Astray(loss.NLL, loss.BaselineLoss, loss.Measures); note != "" {
+		result.Notes = append(result.Notes, note)
+	}
 	return show(c, result, func(w io.Writer) {
 		fmt.Fprintf(w, "%s, step %d: %s rows of %s held-out tokens, in %.1f s\n", m.Dir, m.Step, count(loss.Rows), count(loss.Tokens), result.Seconds)
 		fmt.Fprintf(w, "%-12s %10s %10s\n", "", "model", "unigram")

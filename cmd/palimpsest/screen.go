@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"palimpsest/engine"
+	"palimpsest/engine/eval"
 	"palimpsest/engine/report"
 )
 
@@ -91,7 +92,13 @@ func summary(c *cli.Context) error {
 		result.Last, result.Steps, result.Tokens, result.Seconds = &last, last.Step, last.Tokens, last.Seconds
 	}
 	if n := len(run.Evals); n > 0 {
-		result.Eval = &run.Evals[n-1]
+		e := &run.Evals[n-1]
+		result.Eval = e
+		if e.NLL != nil && e.BaselineLoss != nil {
+			if note := eval.Astray(*e.NLL, *e.BaselineLoss, e.Measures); note != "" {
+				result.Notes = append(result.Notes, note)
+			}
+		}
 	}
 	page := filepath.Join(out, reportFile)
 	if err := reportOn(page, out); err != nil { // the run itself is whole

@@ -26,6 +26,16 @@ const (
 	MeasureInvalidRows  = "exlm_invalid_rows" // texts without a path through their graph
 )
 
+// Astray is the note that the links of an evaluated model (of its nll, that of the unigram baseline, and its measures) lead past the
+// masks; "" where they do not, or where there are none. Links are learned faster than what states say: a small model may
+// settle on paths whose states stand elsewhere than the targets that they emit, and no path then teaches it better.
+func Astray(nll, baseline float64, measures map[string]float64) string {
+	if _, linked := measures[MeasurePathAccuracy]; !linked || !(nll > baseline) {
+		return ""
+	}
+	return fmt.Sprintf("exlm: the states of masked tokens say less of them (%.2f nats) than the frequencies of tokens do (%.2f); the run is too short, or its links lead past the masks; hint: let a phase of mlm go before (phases: [{objective: mlm, ...}, {objective: exlm, ...}]), or train.init, or exlm.dag: sparse", nll, baseline)
+}
+
 // expanded is the states [from,to) of a lattice that stand for one token.
 type expanded struct {
 	from, to int

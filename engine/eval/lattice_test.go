@@ -2,6 +2,7 @@ package eval
 
 import (
 	"math"
+	"strings"
 	"testing"
 
 	"palimpsest/engine/model"
@@ -131,5 +132,18 @@ func TestLikeliest(t *testing.T) {
 	}
 	if got := likeliest([]float64{0.4, 0.6}, 5); len(got) != 2 || got[0].ID != 1 {
 		t.Errorf("%v", got)
+	}
+}
+
+// Links lead past the masks where their states say less than frequencies do.
+func TestAstray(t *testing.T) {
+	linked := map[string]float64{MeasurePathAccuracy: 0.1}
+	if note := Astray(3.9, 3.4, linked); !strings.Contains(note, "3.90") || !strings.Contains(note, "objective: mlm") {
+		t.Errorf("%q", note)
+	}
+	for _, note := range []string{Astray(3.3, 3.4, linked), Astray(3.9, 3.4, nil)} {
+		if note != "" {
+			t.Errorf("%q", note)
+		}
 	}
 }

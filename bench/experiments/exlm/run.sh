@@ -9,7 +9,7 @@
 # the masks (see the table's remarks).
 . "$(dirname "$0")/../lib.sh"
 case $SIZE in
-cpu) TEXTS=2048 WARM=600 STEPS=800 LONGER=1760 COLD=1000 ;;
+cpu) TEXTS=2048 WARM=1200 STEPS=600 LONGER=1320 COLD=1000 ;;
 gpu) TEXTS=8192 WARM=340 STEPS=500 LONGER=1100 COLD=840 TUNE=42 ;;
 esac
 
