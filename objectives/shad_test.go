@@ -326,6 +326,45 @@ func TestRFTPrepare(t *testing.T) {
 	}
 }
 
+// Response tokens that no piece asks for are counted, or refused, with classes and without.
+func TestRFTCutsAreCounted(t *testing.T) {
+	doc := func(n int) Document {
+		return Document{ID: 3, Tokens: make([]int32, n), Planes: map[string][]byte{"loss": []byte{0, 0, 1, 1, 1, 1}[:n], "class": []byte{255, 255, 0, 1, 255, 1}[:n]}}
+	}
+	for _, c := range []struct {
+		method string
+		piece  int
+		strict bool
+		says   string // "": nothing
+	}{
+		{"rft", 4, false, "1 of 3 response tokens are not trained"},
+		{"rft", 4, true, "1 of 3 response tokens are not trained"},
+		{"rft", 6, true, ""},
+		{"sft", 4, false, "2 of 4 response tokens are not trained"},
+		{"dft", 3, true, "3 of 4 response tokens are not trained"},
+		{"focal", 6, true, ""},
+	} {
+		s := DefaultSHAD()
+		s.Method, s.StrictLength = c.method, c.strict
+		o, err := New("rft", Settings{SHAD: s, Loss: DefaultLoss(), Context: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		notes, err := Prepare(o, signedCorpus([]Document{doc(6)}, doc(c.piece)))
+		text := strings.Join(notes, "\n")
+		if err != nil {
+			text = err.Error()
+		}
+		if refused := c.strict && c.says != ""; (err != nil) != refused || c.says == "" && strings.Contains(text, "not trained") || !strings.Contains(text, c.says) ||
+			refused && !strings.Contains(text, "hint: a longer data.length, or shad.strict_length: false") {
+			t.Errorf("%+v: %q, %v", c, text, err)
+		}
+	}
+	if o, err := New("rft", Settings{SHAD: SHAD{Method: "sft", Agg: "mean", Tau: 1}, Loss: DefaultLoss()}); err != nil || Prepares(o) {
+		t.Error("without responses there is nothing to count", err)
+	}
+}
+
 // Slope is the derivative of the loss of a row: the factors of DFT and focal beside differences.
 func TestLossSlope(t *testing.T) {
 	for _, nll := range []float64{1e-4, 0.1, 1, 5} {
