@@ -181,6 +181,16 @@ func (c *Config) Validate() (problems []runfile.Problem) {
 	if slices.ContainsFunc(c.phaseList(), func(p Phase) bool { return p.Objective == "rft" }) && c.Loss.Reweigh.On() {
 		problems = append(problems, runfile.Problemf("loss.reweigh.rule", "%s, but the objective rft has a rule of its own; hint: leave it out, shad.method chooses", c.Loss.Reweigh.Rule))
 	}
+	if !slices.ContainsFunc(c.phaseList(), func(p Phase) bool { return p.Objective != "tnt" }) {
+		for _, k := range []struct {
+			key string
+			set bool
+		}{{"smoothing", c.Loss.Smoothing != 0}, {"z_loss", c.Loss.ZLoss != 0}, {"focal", c.Loss.Focal != 0}, {"dft", c.Loss.DFT}} {
+			if k.set {
+				problems = append(problems, runfile.Problemf("loss."+k.key, "the objective tnt has losses of its own, which do not read it; hint: leave it out, tnt.variant chooses"))
+			}
+		}
+	}
 	add("adapter.", c.Adapter.Validate())
 	if c.Adapter.On() && c.Train.Init == "" {
 		problems = append(problems, runfile.Problemf("adapter.rank", "adapters are trained on a model, and train.init names none; hint: --set train.init=MODEL, a run or an imported model"))

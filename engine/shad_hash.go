@@ -142,8 +142,28 @@ func (j *job) checkClasses() error {
 			continue
 		}
 		j.classes = &o
+		if err := o.contradicted(j.config.SHAD, dir); err != nil {
+			return err
+		}
 		if c := j.config; c.Train.Init == "" && c.SHAD.UsesClasses() && !c.SHAD.AnyModel {
 			return fault.Data.Errorf("train.init: the run begins with random weights, the plane class of %s was made with the model %s; hint: begin with that model, or accept its classes with shad.any_model: true", dir, o.Model)
+		}
+	}
+	return nil
+}
+
+// contradicted refuses keys of scoring that ask for other classes than those that are there; open ones take any.
+func (o *classOrigin) contradicted(s objectives.SHAD, dir string) error {
+	if !s.UsesClasses() {
+		return nil
+	}
+	free := objectives.DefaultSHAD()
+	for _, k := range []struct {
+		key           string
+		set, open, is any
+	}{{"threshold", s.Threshold, free.Threshold, o.Threshold}, {"deadzone", s.Deadzone, free.Deadzone, o.Deadzone}, {"smooth", s.Smooth, free.Smooth, o.Smooth}} {
+		if k.set != k.open && k.set != k.is {
+			return fault.Usage.Errorf("shad.%s: %v, but the plane class of %s was made with %v; hint: leave it out, or make the classes again with 'palimpsest shad score --replace --set shad.%s=%v'", k.key, k.set, dir, k.is, k.key, k.set)
 		}
 	}
 	return nil

@@ -208,7 +208,7 @@ func (s *lossScorer) losses(ds *shard.Dataset, name string, stop func() bool, pr
 		}
 		cut := s.add(d)
 		if cut > 0 && s.strict {
-			return w.Scored, fault.Data.Errorf("document %d has %d tokens, %d are seen, and %d response tokens lie behind them; hint: a larger data.length or model.context, or leave out --strict-length", d.ID, len(d.Tokens), s.length, cut)
+			return w.Scored, fault.Data.Errorf("document %d has %d tokens, %d are seen, and %d response tokens lie behind them; hint: a larger data.length or model.context, or leave out --strict-length (shad.strict_length)", d.ID, len(d.Tokens), s.length, cut)
 		}
 		cuts = append(cuts, cut)
 	}

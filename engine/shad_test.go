@@ -576,6 +576,14 @@ func trainsOn(t *testing.T, data, model, other string) {
 	if err := Train(Options{Config: c, Out: t.TempDir()}); fault.Of(err) != fault.Usage || !strings.Contains(err.Error(), "from patterns") {
 		t.Errorf("regex: %v", err)
 	}
+	c.SHAD.Method = "rft"
+	for key, change := range map[string]func(*objectives.SHAD){"shad.threshold: 9": func(s *objectives.SHAD) { s.Threshold = 9 }, "shad.deadzone: 0.5": func(s *objectives.SHAD) { s.Deadzone = 0.5 }, "shad.smooth: word": func(s *objectives.SHAD) { s.Smooth = "word" }} {
+		c := c
+		change(&c.SHAD)
+		if err := Train(Options{Config: c, Out: t.TempDir()}); fault.Of(err) != fault.Usage || !strings.Contains(err.Error(), key) || !strings.Contains(err.Error(), "shad score --replace") {
+			t.Errorf("classes made otherwise: %v, want %q", err, key)
+		}
+	}
 	// The provenance of these classes on another data set's tokens.
 	ds, err := shard.Open(data)
 	if err != nil {

@@ -499,3 +499,25 @@ func TestTNTRefusesBadInput(t *testing.T) {
 		}
 	}
 }
+
+// Options of losses that no term reads are not ignored in silence; with another objective beside tnt some term reads them.
+func TestTNTRefusesLossesOfOthers(t *testing.T) {
+	c := Default()
+	c.Objective = "tnt"
+	c.Loss.Smoothing, c.Loss.ZLoss, c.Loss.Focal, c.Loss.DFT = 0.1, 0.01, 0, true
+	keys := func() (list []string) {
+		for _, p := range c.Validate() {
+			if strings.Contains(p.Message, "losses of its own") {
+				list = append(list, p.Key)
+			}
+		}
+		return list
+	}
+	if got := keys(); !slices.Equal(got, []string{"loss.smoothing", "loss.z_loss", "loss.dft"}) {
+		t.Errorf("%v", got)
+	}
+	c.Phases = []Phase{{Objective: "clm", Steps: 1}, {Objective: "tnt", Steps: 1}}
+	if got := keys(); got != nil {
+		t.Errorf("beside clm: %v", got)
+	}
+}

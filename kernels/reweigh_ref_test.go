@@ -124,6 +124,7 @@ func TestGoldenReweigh(t *testing.T) {
 		Rho1 []struct {
 			Name        string
 			Cur, Ref    []float64
+			LossMask    []int `json:"loss_mask"`
 			Ratio, L    float64
 			TokenWeight []float64 `json:"token_weight"`
 		}
@@ -163,6 +164,7 @@ func TestGoldenReweigh(t *testing.T) {
 			b.Reweigh(a)
 			total := b.Alloc(F64, 1)
 			b.Sum(total, 0, a.Shares, n, false)
+			counted = max(1, counted) // none: all is 0
 			got := read(b, a.Weights)
 			for i := range got {
 				got[i] /= counted
@@ -184,6 +186,10 @@ func TestGoldenReweigh(t *testing.T) {
 		check(c.Name, Reweigh{Rule: ByClass, Tau: c.Tau}, c.Losses, nil, c.Classes, c.TokenWeight, c.Loss)
 	}
 	for _, c := range file.Rho1 {
-		check(c.Name, Reweigh{Rule: TopShare, Share: c.Ratio}, [][]float64{c.Cur}, c.Ref, nil, [][]float64{c.TokenWeight}, c.L)
+		classes := make([]int, len(c.LossMask))
+		for i, m := range c.LossMask {
+			classes[i] = m - 1 // below 0: in no class, not counted
+		}
+		check(c.Name, Reweigh{Rule: TopShare, Share: c.Ratio}, [][]float64{c.Cur}, c.Ref, [][]int{classes}, [][]float64{c.TokenWeight}, c.L)
 	}
 }

@@ -2,6 +2,7 @@ package objectives
 
 import (
 	"fmt"
+	"iter"
 
 	"palimpsest/kernels"
 	"palimpsest/kernels/philox"
@@ -22,6 +23,7 @@ type SHAD struct {
 	Deadzone        float64 `yaml:"deadzone" min:"0" doc:"smaller differences of losses count as 0 (ours)"`
 	Smooth          string  `yaml:"smooth" enum:"none,word" doc:"word: all tokens of a word have the class of its mean difference (ours)"`
 	ShuffleFraction float64 `yaml:"shuffle_fraction" min:">0" max:"1" doc:"share of the pairs that are shuffled and tuned on"`
+	StrictLength    bool    `yaml:"strict_length" doc:"response tokens that are cut away are an error"`
 	AnyModel        bool    `yaml:"any_model" doc:"take classes that were made with another model than train.init's"`
 }
 
@@ -223,10 +225,50 @@ func (o *rft) shuffled(doc Document, classes []byte) []byte {
 	return mixed
 }
 
-func (o *rft) prepares() bool { return !o.Held && o.SHAD.UsesClasses() }
+func (o *rft) prepares() bool { return !o.Held && (o.SHAD.UsesClasses() || o.Context) }
 
-// prepare counts the classes of all documents and refuses those that weigh nothing.
+// prepare counts the classes of all documents and refuses those that weigh nothing, and says what is cut away.
 func (o *rft) prepare(c Corpus) (notes []string, err error) {
+	if o.SHAD.UsesClasses() {
+		if notes, err = o.census(c); err != nil {
+			return nil, err
+		}
+	}
+	whole, err := o.learned(c.Uncut)
+	if err != nil || whole == 0 {
+		return notes, err
+	}
+	seen, err := o.learned(c.Documents)
+	if err != nil || seen == whole {
+		return notes, err
+	}
+	text := fmt.Sprintf("rft: %d of %d response tokens are not trained: they are behind data.length, or the first of a piece", whole-seen, whole)
+	if o.SHAD.StrictLength {
+		return nil, fmt.Errorf("%s; hint: a longer data.length, or shad.strict_length: false", text)
+	}
+	return append(notes, text), nil
+}
+
+// learned counts the response tokens of documents, of which there may be none, that are in a class where the method reads it.
+func (o *rft) learned(documents iter.Seq2[Document, error]) (n int64, err error) {
+	if documents == nil {
+		return 0, nil
+	}
+	for doc, err := range documents {
+		if err != nil {
+			return 0, err
+		}
+		for i := 1; i < len(doc.Tokens); i++ {
+			if !doc.context(i) && (!o.SHAD.UsesClasses() || doc.Planes[planeClass][i] <= ClassReasoning) {
+				n++
+			}
+		}
+	}
+	return n, nil
+}
+
+// census counts the classes.
+func (o *rft) census(c Corpus) (notes []string, err error) {
 	var tokens [3]int64 // boilerplate, reasoning, response tokens without a class
 	var samples, one, none int64
 	for doc, err := range c.Documents {

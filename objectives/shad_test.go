@@ -11,9 +11,12 @@ import (
 	"palimpsest/kernels"
 )
 
-// ruled runs the rule of a term over losses on the float64 oracle: weights of the rows, and the term's loss.
-func ruled(t *testing.T, term *Term, losses, reference []float64) (weights []float64, loss float64) {
+// ruled runs the rule of a term over losses on the float64 oracle: weights of the rows, their shares of the term's loss, and it.
+func ruled(t *testing.T, term *Term, losses, reference []float64) (weights, shares []float64, loss float64) {
 	t.Helper()
+	if len(losses) == 0 { // as in training, where terms without rows run no op
+		return nil, nil, 0
+	}
 	b, groups := kernels.NewRef64(), term.Groups()
 	op := term.Options.Reweigh.Op()
 	op.G, op.Offsets = len(groups)-1, b.Alloc(kernels.I32, len(groups))
@@ -34,9 +37,10 @@ func ruled(t *testing.T, term *Term, losses, reference []float64) (weights []flo
 	b.Reweigh(op)
 	for r := range losses {
 		weights = append(weights, kernels.View[float64](op.Weights)[r]/term.Den)
-		loss += kernels.View[float64](op.Shares)[r] / term.Den
+		shares = append(shares, kernels.View[float64](op.Shares)[r]/term.Den)
+		loss += shares[r]
 	}
-	return weights, loss
+	return weights, shares, loss
 }
 
 // planned is the term of one update of rft over samples with these classes, -1 for context.
@@ -61,7 +65,7 @@ func rftTerm(t *testing.T, s SHAD, classes [][]int) *Term {
 		o.Plan(doc, p)
 	}
 	SetDenominators([]*Plan{p})
-	if err := p.Check(10, 100); err != nil {
+	if err := p.Check(10, len(p.Tokens)); err != nil {
 		t.Fatal(err)
 	}
 	return &p.Terms[0]
@@ -79,7 +83,12 @@ func TestSHADGolden(t *testing.T) {
 			Detach      bool
 			Alpha       *float64
 			L           float64
+			LB          *float64  `json:"L_b"` // null without a token of the class
+			LR          *float64  `json:"L_r"`
+			WB          float64   `json:"w_b"`
 			WR          float64   `json:"w_r"`
+			FactorB     float64   `json:"factor_b"`
+			FactorR     float64   `json:"factor_r"`
 			TokenWeight []float64 `json:"token_weight"`
 		}
 		Batches []struct {
@@ -94,6 +103,8 @@ func TestSHADGolden(t *testing.T) {
 			Cur, Ref    []float64
 			LossMask    []int `json:"loss_mask"`
 			Ratio, L    float64
+			Keep        int
+			Selected    []int
 			TokenWeight []float64 `json:"token_weight"`
 		}
 		Errors string
@@ -129,13 +140,33 @@ func TestSHADGolden(t *testing.T) {
 			s.Method, s.Alpha = "alpha", *c.Alpha
 		}
 		term, losses := rftTerm(t, s, [][]int{c.Classes}), counted(c.Name, c.Classes, c.Losses)
-		weights, loss := ruled(t, term, losses, nil)
+		weights, shares, loss := ruled(t, term, losses, nil)
 		same(c.Name, weights, counted(c.Name, c.Classes, c.TokenWeight), loss, c.L)
+		both := slices.Contains(c.Classes, 0) && slices.Contains(c.Classes, 1)
+		for class, want := range []struct {
+			loss      *float64
+			w, factor float64
+		}{{c.LB, c.WB, c.FactorB}, {c.LR, c.WR, c.FactorR}} {
+			n, factor, share := 0.0, 0.0, 0.0
+			for i, own := range term.RowClasses {
+				if int(own) == class {
+					n++
+					factor += weights[i]
+					share += shares[i]
+				}
+			}
+			if c.Agg == "sum" && n > 0 {
+				factor /= n
+			}
+			if (n > 0) != (want.loss != nil) || !near(factor, want.factor) || n > 0 && !near(share, want.w**want.loss) || n > 0 && !both && want.w != 1 {
+				t.Errorf("%s: class %d has the factor %.12g and the share %.12g, want %+v", c.Name, class, factor, share, want)
+			}
+		}
 		var single []float32
 		for _, l := range losses {
 			single = append(single, float32(l))
 		}
-		if w, ok := term.Options.Reweigh.ClassWeight(single, term.RowClasses); ok != (c.WR > 0 && c.WR < 1) || ok && math.Abs(w-c.WR) > 2e-6 {
+		if w, ok := term.Options.Reweigh.ClassWeight(single, term.RowClasses); ok != both || ok && math.Abs(w-c.WR) > 2e-6 {
 			t.Errorf("%s: w_r %g (%t), want %g", c.Name, w, ok, c.WR)
 		}
 	}
@@ -146,7 +177,7 @@ func TestSHADGolden(t *testing.T) {
 		for i := range c.Losses {
 			losses, want = append(losses, counted(c.Name, c.Classes[i], c.Losses[i])...), append(want, counted(c.Name, c.Classes[i], c.TokenWeight[i])...)
 		}
-		weights, loss := ruled(t, rftTerm(t, s, c.Classes), losses, nil)
+		weights, _, loss := ruled(t, rftTerm(t, s, c.Classes), losses, nil)
 		same(c.Name, weights, want, loss, c.Loss)
 	}
 	for _, c := range file.Rho1 {
@@ -160,8 +191,22 @@ func TestSHADGolden(t *testing.T) {
 		if !term.NeedsReference {
 			t.Errorf("%s: no reference is asked for", c.Name)
 		}
-		weights, loss := ruled(t, term, counted(c.Name, classes, c.Cur), counted(c.Name, classes, c.Ref))
+		weights, _, loss := ruled(t, term, counted(c.Name, classes, c.Cur), counted(c.Name, classes, c.Ref))
 		same(c.Name, weights, counted(c.Name, classes, c.TokenWeight), loss, c.L)
+		var selected []float64
+		for _, s := range c.Selected {
+			selected = append(selected, float64(s))
+		}
+		kept := 0
+		for i, s := range counted(c.Name, classes, selected) {
+			if (weights[i] != 0) != (s == 1) {
+				t.Errorf("%s: row %d has the weight %g, selected: %g", c.Name, i, weights[i], s)
+			}
+			kept += int(s)
+		}
+		if kept != c.Keep {
+			t.Errorf("%s: %d rows are selected, keep is %d", c.Name, kept, c.Keep)
+		}
 	}
 }
 
@@ -278,6 +323,45 @@ func TestRFTPrepare(t *testing.T) {
 		if (err != nil) != (c.err != "") || err != nil && !strings.Contains(err.Error(), c.err) || !strings.Contains(strings.Join(notes, "\n"), c.notes) {
 			t.Errorf("%s: %q, %v", name, notes, err)
 		}
+	}
+}
+
+// Response tokens that no piece asks for are counted, or refused, with classes and without.
+func TestRFTCutsAreCounted(t *testing.T) {
+	doc := func(n int) Document {
+		return Document{ID: 3, Tokens: make([]int32, n), Planes: map[string][]byte{"loss": []byte{0, 0, 1, 1, 1, 1}[:n], "class": []byte{255, 255, 0, 1, 255, 1}[:n]}}
+	}
+	for _, c := range []struct {
+		method string
+		piece  int
+		strict bool
+		says   string // "": nothing
+	}{
+		{"rft", 4, false, "1 of 3 response tokens are not trained"},
+		{"rft", 4, true, "1 of 3 response tokens are not trained"},
+		{"rft", 6, true, ""},
+		{"sft", 4, false, "2 of 4 response tokens are not trained"},
+		{"dft", 3, true, "3 of 4 response tokens are not trained"},
+		{"focal", 6, true, ""},
+	} {
+		s := DefaultSHAD()
+		s.Method, s.StrictLength = c.method, c.strict
+		o, err := New("rft", Settings{SHAD: s, Loss: DefaultLoss(), Context: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		notes, err := Prepare(o, signedCorpus([]Document{doc(6)}, doc(c.piece)))
+		text := strings.Join(notes, "\n")
+		if err != nil {
+			text = err.Error()
+		}
+		if refused := c.strict && c.says != ""; (err != nil) != refused || c.says == "" && strings.Contains(text, "not trained") || !strings.Contains(text, c.says) ||
+			refused && !strings.Contains(text, "hint: a longer data.length, or shad.strict_length: false") {
+			t.Errorf("%+v: %q, %v", c, text, err)
+		}
+	}
+	if o, err := New("rft", Settings{SHAD: SHAD{Method: "sft", Agg: "mean", Tau: 1}, Loss: DefaultLoss()}); err != nil || Prepares(o) {
+		t.Error("without responses there is nothing to count", err)
 	}
 }
 

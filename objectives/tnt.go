@@ -2,6 +2,8 @@ package objectives
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"palimpsest/kernels"
 )
@@ -167,6 +169,15 @@ func (o *tnt) prepare(c Corpus) (notes []string, err error) {
 	}
 	if notes, err = lostNote("tnt", lost, o.TNT.StrictLength); err != nil {
 		return nil, err
+	}
+	for _, k := range []struct {
+		key      string
+		set      bool
+		variants []string
+	}{{"tnt_eps_per_entry", o.TNT.Compat.EpsPerEntry, []string{"TNRR", "TNRF", "TNRLL"}}, {"tnt_nl_threshold", o.TNT.Compat.NLThreshold, []string{"NL"}}, {"tnt_ul_clip", o.TNT.Compat.ULClip, []string{"UL"}}} {
+		if k.set && !slices.Contains(k.variants, o.TNT.Variant) {
+			notes = append(notes, fmt.Sprintf("tnt.compat.%s changes nothing of %s, only %s", k.key, o.TNT.Variant, strings.Join(k.variants, ", ")))
+		}
 	}
 	return append(notes, fmt.Sprintf("tnt: %s with alpha %g over the %s of %d unwanted and %d kept tokens; %d of %d documents have an unwanted one; variant, alpha under mean and reduce are this program's choices, not the paper's",
 		o.TNT.Variant, o.TNT.Factor(), map[bool]string{true: "sum", false: "mean"}[o.TNT.sum()], n.unwanted, n.kept, n.marked, n.documents)), nil

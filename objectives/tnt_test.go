@@ -129,6 +129,8 @@ func TestSignsAreRefused(t *testing.T) {
 		{"tnt", nil, signedCorpus(nil, signed(1, 3, 0, -1, -1)), []string{"2 are unwanted and 0 to keep"}, nil},
 		{"tnt", nil, signedCorpus([]Document{signed(3, 7, -1, 1, -1, 1, 1, -1, -1)}, good), nil, []string{"3 unwanted tokens are not trained", "1 unwanted and 2 kept"}},
 		{"tnt", func(s *Settings) { s.TNT.StrictLength = true }, signedCorpus([]Document{signed(3, 5, 0, 1, -1, 1, -1)}, good), []string{"1 unwanted tokens are not trained", "strict_length"}, nil},
+		{"tnt", func(s *Settings) { s.TNT.Compat.ULClip, s.TNT.Compat.EpsPerEntry = true, true }, signedCorpus(nil, good), nil,
+			[]string{"tnt.compat.tnt_ul_clip changes nothing of TNFF, only UL", "tnt_eps_per_entry changes nothing of TNFF, only TNRR, TNRF, TNRLL"}},
 		{"npo", nil, signedCorpus(nil, signed(1, 3, 0, 1, 1)), []string{"0 are unwanted", "nothing to forget"}, nil},
 		{"npo", nil, signedCorpus(nil, signed(1, 3, 0, -1, -1)), []string{"0 to keep", "npo.retain: none"}, nil},
 		{"npo", func(s *Settings) { s.NPO.Retain = "none" }, signedCorpus(nil, signed(1, 3, 0, -1, -1)), nil, []string{"2 unwanted tokens of 1 documents"}},

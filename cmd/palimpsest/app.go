@@ -222,7 +222,7 @@ func names(commands []*cli.Command) string {
 func need(c *cli.Context, options ...string) error {
 	var missing []string
 	for _, name := range options {
-		if c.String(name) == "" {
+		if !c.IsSet(name) || c.String(name) == "" { // options that repeat are no empty string
 			missing = append(missing, "--"+name)
 		}
 	}

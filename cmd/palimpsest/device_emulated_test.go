@@ -63,8 +63,8 @@ func TestVerbsEmulated(t *testing.T) {
 	if !strings.Contains(preview, "of its memory that are free") {
 		t.Errorf("no memory of the device in the dry run:\n%s", preview)
 	}
-	a := must(t, "generate", "--model", out, "The quick", "--max-tokens", "6", "--seed", "7", "--device", "cuda")
-	if b := must(t, "generate", "--model", out, "The quick", "--max-tokens", "6", "--seed", "7", "--device", "cuda"); a != b || !strings.HasPrefix(a, "The quick") {
+	a := must(t, "generate", "--model", out, "The quick", "fox", "--max-tokens", "6", "--samples", "3", "--seed", "7", "--device", "cuda")
+	if b := must(t, "generate", "--model", out, "The quick", "fox", "--max-tokens", "6", "--samples", "3", "--seed", "7", "--device", "cuda"); a != b || !strings.HasPrefix(a, "The quick") {
 		t.Errorf("not the same twice: %s%s", a, b)
 	}
 	must(t, "eval", "loss", "--model", out, "--device", "cuda")

@@ -127,6 +127,9 @@ func evalAvoid(c *cli.Context) error {
 	if err := a.read(c); err != nil {
 		return err
 	}
+	if err := a.check(c); err != nil {
+		return err
+	}
 	measure := func(lines *json.Encoder) error {
 		a.lines = lines
 		if err := a.before(); err != nil {
@@ -148,7 +151,11 @@ func evalAvoid(c *cli.Context) error {
 		return err
 	}
 	r.tellApart()
-	if path := c.String("png"); path != "" {
+	switch path := c.String("png"); {
+	case path == "":
+	case r.Before.Rate == 0:
+		r.Notes = append(r.Notes, fmt.Sprintf("nothing is unwanted in the old texts, so that there is no reduction to draw in %s; hint: more prompts or --samples", path))
+	default:
 		if err := r.draw(path); err != nil {
 			return fault.Of(err).Errorf("--png: %w", err)
 		}
@@ -156,6 +163,40 @@ func evalAvoid(c *cli.Context) error {
 	r.Seconds = time.Since(start).Seconds()
 	a.status.clear()
 	return show(c, r, r.print)
+}
+
+// check opens the new models once, so that what is wrong with the last one shows before the first one writes.
+func (a *avoidance) check(c *cli.Context) error {
+	if c.IsSet("png") && (a.finder == nil || len(a.contexts) == 0) {
+		return fault.Usage.Errorf("--png draws by how much unwanted texts were reduced; hint: it needs prompts, and --words, --patterns, --regexp or --detector")
+	}
+	for _, dir := range c.StringSlice("model") {
+		m, err := a.open(dir, c.String("device"), c.Int("threads"))
+		if err != nil {
+			return err
+		}
+		m.Close()
+	}
+	return nil
+}
+
+// open opens a new model that can be compared with the old one.
+func (a *avoidance) open(dir, device string, threads int) (*engine.Model, error) {
+	m, err := engine.OpenModel(dir, device, threads)
+	if err != nil {
+		return nil, err
+	}
+	if err = a.old.SameTokens(m); err == nil && !m.Config.Causal() {
+		err = fault.Usage.Errorf("%s continues no text", m.Dir)
+	}
+	if n := a.old.Config.Model.Context; err == nil && len(a.contexts) > 0 && m.Config.Model.Context != n {
+		err = fault.Usage.Errorf("%s sees %d tokens, the old model %d: their texts cannot be compared", m.Dir, m.Config.Model.Context, n)
+	}
+	if err != nil {
+		m.Close()
+		return nil, err
+	}
+	return m, nil
 }
 
 // read takes the data sets and prompts.
@@ -293,23 +334,14 @@ func (a *avoidance) end() int32 {
 
 // model measures one new model.
 func (a *avoidance) model(dir, device string, threads int) error {
-	m, err := engine.OpenModel(dir, device, threads)
+	m, err := a.open(dir, device, threads)
 	if err != nil {
 		return err
 	}
 	defer m.Close()
-	if err := a.old.SameTokens(m); err != nil {
-		return err
-	}
-	if !m.Config.Causal() {
-		return fault.Usage.Errorf("%s continues no text", m.Dir)
-	}
 	r := avoided{Model: m.Dir, Step: m.Step}
 	r.folder = filepath.Base(filepath.Clean(dir))
 	r.Series, r.Label = seriesOf(m, r.folder)
-	if n := a.old.Config.Model.Context; len(a.contexts) > 0 && m.Config.Model.Context != n {
-		return fault.Usage.Errorf("%s sees %d tokens, the old model %d: their texts cannot be compared", m.Dir, m.Config.Model.Context, n)
-	}
 	if len(a.contexts) > 0 {
 		texts, err := a.write(m)
 		if err != nil {

@@ -98,7 +98,17 @@ func TestAvoid(t *testing.T) {
 	refuses(t, 3, []string{"--data", "plane sign", "data annotate"}, "eval", "avoid", "--reference", base, "--model", base, "--data", shards)
 	refuses(t, 3, []string{"texts have some", "hint"}, append(measure, "--seed", "7", "--detector", out)...)
 	refuses(t, 2, []string{"--tokens"}, append(measure, "--tokens", "-1")...)
-	refuses(t, 2, []string{"--png", "at least one point"}, append(measure, "--png", picture)...)
+	refuses(t, 2, []string{"missing --model"}, "eval", "avoid", "--reference", base, "--prompt", "func")
+	refuses(t, 2, []string{"--png", "--words"}, append(measure, "--png", picture)...)
+	never := filepath.Join(dir, "never.png")
+	if contains(t, must(t, append(measure, "--regexp", "qqqqqq", "--png", never)...), "old model", "no reduction to draw in "+never); exists(never) {
+		t.Error("a picture of nothing")
+	}
+	// A last model that cannot be opened shows before anything is written.
+	late := filepath.Join(dir, "late.jsonl")
+	if refuses(t, 4, []string{"absent"}, append(measure, "--model", filepath.Join(dir, "absent"), "--out", late)...); exists(late) {
+		t.Error("texts were written")
+	}
 	refuses(t, 6, []string{"there is no folder", "mkdir -p"}, append(measure, "--out", filepath.Join(dir, "absent", "o.jsonl"))...)
 	_, masked := trained(t, "mlm-cpu-tiny")
 	refuses(t, 2, []string{"continues no text"}, "eval", "avoid", "--reference", masked, "--model", base, "--clean", shards)

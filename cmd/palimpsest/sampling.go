@@ -8,7 +8,6 @@ import (
 	"palimpsest/engine"
 	"palimpsest/engine/eval"
 	"palimpsest/engine/fault"
-	"palimpsest/engine/model"
 )
 
 // samplingFlags say how texts are continued.
@@ -63,12 +62,10 @@ func promptFlag() cli.Flag {
 
 // A continuer continues prompts with a causal model.
 type continuer struct {
-	m          *engine.Model
-	decoder    *model.Decoder
-	start, end int32 // tokens around a document, -1 for none
-	banned     []int32
-	sampling   eval.Sampling
-	samples    int
+	m       *engine.Model
+	start   int32 // token before a document, -1 for none
+	writer  eval.Writer
+	samples int
 }
 
 // newContinuer refuses models that look ahead.
@@ -76,20 +73,19 @@ func newContinuer(m *engine.Model, s eval.Sampling, samples int) (*continuer, er
 	if !m.Config.Causal() {
 		return nil, fault.Usage.Errorf("%s was trained for %s, which continues no text; hint: %s", m.Dir, strings.Join(trainedFor(m.Config), ", "), verbFor(m.Config))
 	}
-	g := &continuer{m: m, sampling: s, samples: samples}
-	g.start, g.end = documentEnds(m)
-	if g.start < 0 {
-		g.start = g.end // what ends a document stands before the next
+	start, end := documentEnds(m)
+	if start < 0 {
+		start = end // what ends a document stands before the next
 	}
+	g := &continuer{m: m, start: start, samples: samples, writer: eval.Writer{Backend: m.Backend, Weights: m.Weights, End: end, Sampling: s}}
 	for _, id := range m.Tokenizer.Specials() {
-		if id != g.end {
-			g.banned = append(g.banned, id)
+		if id != end {
+			g.writer.Banned = append(g.writer.Banned, id)
 		}
 	}
 	for id := int32(m.Tokenizer.Vocab()); id < int32(m.Config.Model.Vocab); id++ {
-		g.banned = append(g.banned, id)
+		g.writer.Banned = append(g.writer.Banned, id)
 	}
-	g.decoder = model.NewDecoder(m.Backend, m.Weights, m.Config.Model.Context)
 	return g, nil
 }
 
@@ -104,7 +100,7 @@ func (g *continuer) ending(c continuation) string {
 	switch {
 	case c.Ended:
 		return "end token"
-	case len(c.Tokens) < g.sampling.MaxTokens:
+	case len(c.Tokens) < g.writer.MaxTokens:
 		return "context full"
 	}
 	return "max-tokens"
@@ -128,19 +124,15 @@ func (g *continuer) contexts(prompts []string) ([][]int32, error) {
 	return contexts, nil
 }
 
-// each continues prompts one after the other, each as often as asked for. The draws depend on the seed and on the number of
-// the continuation alone.
+// each continues prompts, each as often as asked for, many side by side, and yields what was written in their order.
 func (g *continuer) each(contexts [][]int32, yield func(c continuation) error) error {
-	for p, ids := range contexts {
-		for sample := range g.samples {
-			generation, err := eval.Generate(g.decoder, ids, g.end, g.banned, g.m.Config.Model.Context, g.sampling, uint64(p*g.samples+sample), nil)
-			if err != nil {
-				return err
-			}
-			if err := yield(continuation{p, sample, generation}); err != nil {
-				return err
-			}
+	var prompts [][]int32
+	for _, ids := range contexts {
+		for range g.samples {
+			prompts = append(prompts, ids)
 		}
 	}
-	return nil
+	return g.writer.Write(prompts, func(number int, generation eval.Generation) error {
+		return yield(continuation{number / g.samples, number % g.samples, generation})
+	})
 }

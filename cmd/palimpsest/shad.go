@@ -73,7 +73,7 @@ func epochsFlag() cli.Flag {
 
 func scoreFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.BoolFlag{Name: "strict-length", Usage: "a response that is longer than what the model sees is an error, not a note"},
+		&cli.BoolFlag{Name: "strict-length", Usage: "a response that is longer than what the model sees is an error, not a note (shad.strict_length)"},
 		&cli.BoolFlag{Name: "replace", Usage: "replace a plane class that was made otherwise"},
 		&cli.StringFlag{Name: "html", Usage: "write a page with coloured text, histogram and most frequent tokens to this `FILE`"},
 	}
@@ -264,7 +264,7 @@ func shadScore(c *cli.Context) error {
 }
 
 func scoreStage(c *cli.Context, config engine.Config, o engine.ScoreOptions) (engine.Score, error) {
-	o.Config, o.Data, o.StrictLength, o.Replace, o.HTML, o.Version = config, config.Data.Train, c.Bool("strict-length"), c.Bool("replace"), c.String("html"), c.App.Version
+	o.Config, o.Data, o.StrictLength, o.Replace, o.HTML, o.Version = config, config.Data.Train, config.SHAD.StrictLength || c.Bool("strict-length"), c.Bool("replace"), c.String("html"), c.App.Version
 	line := newStatusLine(c)
 	o.Progress = func(which string, documents, of int64) {
 		line.update(func() string {

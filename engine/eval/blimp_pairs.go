@@ -63,8 +63,8 @@ func scorePrefixes(d *model.Decoder, scored []PairScores, sentences [][]int32, o
 			shared++
 		}
 		prompt := append([]int32{o.BOS}, pair[0][:shared]...)
-		d.Reset()
-		if err := d.Append(prompt, kernels.Bidirectional); err != nil {
+		d.Truncate(0, 0)
+		if err := d.Append([]model.Tail{{Tokens: prompt}}, kernels.Bidirectional); err != nil {
 			return err
 		}
 		to := [2]*Scores{&scored[i].Good, &scored[i].Bad}
@@ -74,13 +74,13 @@ func scorePrefixes(d *model.Decoder, scored []PairScores, sentences [][]int32, o
 		}
 		for k, ids := range pair {
 			rest := ids[shared:]
-			d.Truncate(len(prompt))
+			d.Truncate(0, len(prompt))
 			if n := len(rest) - 1; n > 0 {
 				rows := make([]int32, n)
 				for r := range rows {
 					rows[r] = int32(r)
 				}
-				if err := d.Append(rest[:n], kernels.Causal); err != nil {
+				if err := d.Append([]model.Tail{{Tokens: rest[:n]}}, kernels.Causal); err != nil {
 					return err
 				}
 				if err := d.RowNLL(rows, rest[1:], func(_ int, nll float32) { to[k].Prefix -= float64(nll) }); err != nil {

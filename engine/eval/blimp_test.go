@@ -260,8 +260,8 @@ func TestPrefixSeesItsPromptBothWays(t *testing.T) {
 	b, w := newModel(t)
 	d := model.NewActivations(b, w.Config, model.Capacity{Tokens: 16, Rows: 16}, false).Scorer(w)
 	nll := func(mask kernels.Mask) (first float32) {
-		d.Reset()
-		if err := d.Append([]int32{bosID, 5, 6, 7}, mask); err != nil {
+		d.Truncate(0, 0)
+		if err := d.Append([]model.Tail{{Tokens: []int32{bosID, 5, 6, 7}}}, mask); err != nil {
 			t.Fatal(err)
 		}
 		if err := d.RowNLL([]int32{3}, []int32{8}, func(_ int, v float32) { first = v }); err != nil {

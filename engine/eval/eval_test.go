@@ -131,36 +131,60 @@ func TestSampling(t *testing.T) {
 	}
 }
 
-func TestGenerateIsAFunctionOfSeedAndNumber(t *testing.T) {
+func TestWriterIsAFunctionOfSeedAndNumber(t *testing.T) {
 	b, w := newModel(t)
-	d := model.NewDecoder(b, w, 4)
-	s := Sampling{Temperature: 1, Seed: 5, MaxTokens: 30}
-	run := func(seed, number uint64) Generation {
-		s.Seed = seed
-		var streamed []int32
-		g, err := Generate(d, []int32{0, 3, 4}, 1, []int32{2}, w.Config.Context, s, number, func(id int32) { streamed = append(streamed, id) })
-		if err != nil {
-			t.Fatal(err)
+	prompts := [][]int32{{0, 3, 4}, {0, 3, 4}, {0}, {0, 9, 8, 7, 6, 5, 4, 3}, {0, 5}, {0, 3, 4}, {0, 6, 6}}
+	run := func(s Sampling, sequences int) (all []Generation) {
+		writer := Writer{Backend: b, Weights: w, End: 1, Banned: []int32{2}, Sampling: s}
+		yield := func(number int, g Generation) error {
+			if number != len(all) {
+				t.Errorf("text %d after %d", number, len(all))
+			}
+			for _, id := range g.Tokens {
+				if id == 1 || id == 2 {
+					t.Errorf("end or banned token in %v", g.Tokens)
+				}
+			}
+			// The last one fits behind the context of 16.
+			if most := min(s.MaxTokens, 17-len(prompts[number])); len(g.Tokens) > most || !g.Ended && len(g.Tokens) != most {
+				t.Errorf("%d tokens behind a prompt of %d, ended: %t", len(g.Tokens), len(prompts[number]), g.Ended)
+			}
+			all = append(all, g)
+			return nil
 		}
-		if !reflect.DeepEqual(streamed, g.Tokens) {
-			t.Errorf("streamed %v, returned %v", streamed, g.Tokens)
+		var err error
+		if sequences == 0 {
+			err = writer.Write(prompts, yield)
+		} else { // as few tokens a step as hold a prompt
+			err = writer.write(model.NewDecoder(b, w, sequences, 16, 8+sequences), 8+sequences, prompts, yield)
 		}
-		for _, id := range g.Tokens {
-			if id == 1 || id == 2 {
-				t.Errorf("end or banned token in %v", g.Tokens)
+		if err != nil || len(all) != len(prompts) {
+			t.Fatalf("%d texts, %v", len(all), err)
+		}
+		return all
+	}
+	for _, s := range []Sampling{{Temperature: 1, Seed: 5, MaxTokens: 30}, {Temperature: 1, Seed: 5, MaxTokens: 4}, {Temperature: 0.7, TopP: 0.9, Seed: 6, MaxTokens: 1}, {MaxTokens: 9}, {Temperature: 1, Coupled: true, Seed: 5, MaxTokens: 30}} {
+		alone := run(s, 1)
+		for _, sequences := range []int{2, 3, 7, 0} {
+			together := run(s, sequences)
+			for i, g := range together {
+				if math.Abs(g.LogProb-alone[i].LogProb) > 1e-4 || !reflect.DeepEqual(g.Tokens, alone[i].Tokens) || g.Ended != alone[i].Ended {
+					t.Errorf("%+v, %d sequences side by side: text %d is %+v, alone %+v", s, sequences, i, g, alone[i])
+				}
 			}
 		}
-		if !g.Ended && len(g.Tokens) != 14 { // the last one fits behind the context of 16
-			t.Errorf("%d tokens behind a prompt of 3 in a context of 16", len(g.Tokens))
+		if s.Temperature > 0 && s.MaxTokens > 4 && reflect.DeepEqual(alone[0], alone[1]) {
+			t.Error("the number of a prompt does not change the text")
 		}
-		return g
+		if other := s; s.Temperature > 0 && s.MaxTokens > 4 {
+			if other.Seed++; reflect.DeepEqual(alone, run(other, 1)) {
+				t.Error("the seed does not change the text")
+			}
+		}
 	}
-	a := run(5, 0)
-	if !reflect.DeepEqual(a, run(5, 0)) {
-		t.Error("equal seeds gave different text")
-	}
-	if reflect.DeepEqual(a, run(6, 0)) && reflect.DeepEqual(a, run(5, 1)) {
-		t.Error("neither seed nor number changes the text")
+	failed := errors.New("full")
+	if err := (Writer{Backend: b, Weights: w, End: 1, Sampling: Sampling{MaxTokens: 3}}).Write(prompts, func(int, Generation) error { return failed }); err != failed {
+		t.Error(err)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"palimpsest/engine/model"
+	"palimpsest/kernels"
 	"palimpsest/kernels/philox"
 )
 
@@ -28,31 +29,93 @@ type Generation struct {
 	Ended   bool    // by the end token, not by a limit
 }
 
-// Generate continues a prompt until the end token, MaxTokens, or the end of the model's context. number tells apart the
-// prompts of one call, so that each has its own draws. each, when not nil, sees every token as it comes. banned tokens,
-// such as padding, are never drawn.
-func Generate(d *model.Decoder, prompt []int32, end int32, banned []int32, context int, s Sampling, number uint64, each func(id int32)) (Generation, error) {
-	var g Generation
-	d.Reset()
-	logits, err := d.Extend(prompt)
-	draw := philox.New(s.Seed, philox.StreamSample, number, 0)
-	for err == nil && len(g.Tokens) < s.MaxTokens {
-		id, logProb := s.next(logits, banned, &draw)
-		g.LogProb += logProb
-		if id == end {
-			g.Ended = true
-			break
-		}
-		g.Tokens = append(g.Tokens, id)
-		if each != nil {
-			each(id)
-		}
-		if d.Len() == context {
-			break
-		}
-		logits, err = d.Extend([]int32{id})
+// A Writer continues prompts with a causal model.
+type Writer struct {
+	Backend kernels.Backend
+	Weights *model.Weights
+	End     int32   // token that ends a text; -1: none
+	Banned  []int32 // tokens that are never drawn, such as padding
+	Sampling
+}
+
+const (
+	sideBySide  = 32        // sequences that are continued at a time: enough for the products to run well
+	cachedBytes = 512 << 20 // bound of their keys and values
+)
+
+// Write continues each prompt until the end token, MaxTokens, or the end of the model's context, and yields what it wrote in the
+// order of the prompts. Draws depend on the seed and the prompt's number alone, and so does the text, but for the rounding of
+// products of one row and of many.
+func (w Writer) Write(prompts [][]int32, yield func(number int, g Generation) error) error {
+	longest := 0
+	for _, p := range prompts {
+		longest = max(longest, len(p))
 	}
-	return g, err
+	length := min(longest+w.MaxTokens, w.Weights.Config.Context)
+	most := cachedBytes / model.DecoderBytes(w.Backend, w.Weights.Config, length)
+	sequences := max(1, min(len(prompts), sideBySide, int(most)))
+	return w.write(model.NewDecoder(w.Backend, w.Weights, sequences, length, longest+sequences), longest+sequences, prompts, yield)
+}
+
+// writing is a sequence that is being continued.
+type writing struct {
+	number int // of the prompt
+	draw   philox.Draw
+	Generation
+}
+
+// write continues as many prompts at a time as the decoder has sequences: where one ends the next one begins. A step takes up to
+// capacity tokens.
+func (w Writer) write(d *model.Decoder, capacity int, prompts [][]int32, yield func(number int, g Generation) error) error {
+	live := make([]*writing, d.Sequences()) // nil: free
+	done := map[int]Generation{}            // until those before it are there
+	begun, yielded := 0, 0
+	for yielded < len(prompts) {
+		var tails []model.Tail
+		tokens := 0
+		for i, s := range live {
+			if s != nil {
+				tails, tokens = append(tails, model.Tail{Sequence: i, Tokens: s.Tokens[len(s.Tokens)-1:]}), tokens+1
+			}
+		}
+		for i := range live {
+			if live[i] != nil || begun == len(prompts) || tokens+len(prompts[begun]) > capacity {
+				continue
+			}
+			live[i] = &writing{number: begun, draw: philox.New(w.Seed, philox.StreamSample, uint64(begun), 0)}
+			d.Truncate(i, 0)
+			tails, tokens = append(tails, model.Tail{Sequence: i, Tokens: prompts[begun]}), tokens+len(prompts[begun])
+			begun++
+		}
+		err := d.Extend(tails, func(k int, logits []float32) {
+			i := tails[k].Sequence
+			if s := live[i]; w.over(s, logits, d.Len(i)) {
+				done[s.number], live[i] = s.Generation, nil
+			}
+		})
+		if err != nil {
+			return err
+		}
+		for g, ok := done[yielded]; ok; g, ok = done[yielded] {
+			delete(done, yielded)
+			if err := yield(yielded, g); err != nil {
+				return err
+			}
+			yielded++
+		}
+	}
+	return nil
+}
+
+// over draws the next token of a sequence of n tokens and reports whether it was the last.
+func (w Writer) over(s *writing, logits []float32, n int) bool {
+	id, logProb := w.next(logits, w.Banned, &s.draw)
+	s.LogProb += logProb
+	if s.Ended = id == w.End; s.Ended {
+		return true
+	}
+	s.Tokens = append(s.Tokens, id)
+	return len(s.Tokens) == w.MaxTokens || n == w.Weights.Config.Context
 }
 
 // next draws a token and returns its log-probability under the model.

@@ -322,23 +322,40 @@ func TestDecoderEqualsOnePass(t *testing.T) {
 		if err := f.a.Logits(f.w, []int32{4, 5, 6, 7}, func(_ int, l []float32) { want = append(want, append([]float32(nil), l...)) }); err != nil {
 			t.Fatal(err)
 		}
-		d := NewDecoder(f.b, f.w, 5)
-		for round := range 2 {
-			d.Reset()
-			for i, chunk := range [][]int32{tokens[:5], tokens[5:6], tokens[6:7], tokens[7:]} {
-				got, err := d.Extend(chunk)
-				if err != nil {
-					t.Fatal(err)
-				}
+		chunks := [][]int32{tokens[:5], tokens[5:6], tokens[6:7], tokens[7:]}
+		check := func(d *Decoder, at []int, tails []Tail) { // at: chunk of each tail
+			t.Helper()
+			err := d.Extend(tails, func(i int, got []float32) {
 				for v := range got {
-					if math.Abs(float64(got[v]-want[i][v])) > 1e-6 { // logits travel as float32
-						t.Fatalf("%s, round %d: logit %d behind token %d is %g, in one pass %g", name, round, v, 4+i, got[v], want[i][v])
+					if w := want[at[i]][v]; math.Abs(float64(got[v]-w)) > 1e-6 { // logits travel as float32
+						t.Fatalf("%s, %d sequences: logit %d behind token %d of sequence %d is %g, in one pass %g", name, d.Sequences(), v, 4+at[i], tails[i].Sequence, got[v], w)
 					}
 				}
+			})
+			if err != nil {
+				t.Fatal(err)
 			}
 		}
-		if _, err := d.Extend(make([]int32, 6)); err == nil {
-			t.Error("more tokens than a call may bring")
+		one := NewDecoder(f.b, f.w, 1, 8, 5)
+		for range 2 {
+			one.Truncate(0, 0)
+			for i, chunk := range chunks {
+				check(one, []int{i}, []Tail{{0, chunk}})
+			}
+		}
+		// Side by side, the second a step behind, in any order, and one that begins again meanwhile.
+		three := NewDecoder(f.b, f.w, 3, 8, 11)
+		check(three, []int{0, 0}, []Tail{{2, chunks[0]}, {0, chunks[0]}})
+		check(three, []int{1, 0, 1}, []Tail{{0, chunks[1]}, {1, chunks[0]}, {2, chunks[1]}})
+		three.Truncate(2, 0)
+		check(three, []int{0, 2, 1}, []Tail{{2, chunks[0]}, {0, chunks[2]}, {1, chunks[1]}})
+		check(three, []int{2, 3, 1}, []Tail{{1, chunks[2]}, {0, chunks[3]}, {2, chunks[1]}})
+		if a, b, c := three.Len(0), three.Len(1), three.Len(2); a != 8 || b != 7 || c != 6 {
+			t.Errorf("%s: %d, %d and %d tokens in the caches", name, a, b, c)
+		}
+		none := func(int, []float32) {}
+		if one.Extend([]Tail{{0, make([]int32, 6)}}, none) == nil || three.Extend([]Tail{{1, make([]int32, 1)}, {2, make([]int32, 3)}}, none) == nil {
+			t.Error("more tokens than a call may bring, or a sequence may have")
 		}
 	}
 }

@@ -108,8 +108,29 @@ func Open(o ReaderOptions) (*Reader, error) {
 	if err := r.checkLabels(); err != nil {
 		return nil, err
 	}
+	if err := r.checkRecords(); err != nil {
+		return nil, err
+	}
 	r.report = r.found
 	return r, nil
+}
+
+// checkRecords refuses a description of records where no file has any: all of them would be read as plain text.
+func (r *Reader) checkRecords() error {
+	what := "shape " + r.o.Shape
+	switch {
+	case r.o.Shape != "" && r.o.Shape != "text":
+	case len(r.o.Fields) > 0:
+		what = "fields"
+	default:
+		return nil
+	}
+	for _, name := range r.files {
+		if format := r.format(name); format != "txt" && format != "conll" {
+			return nil
+		}
+	}
+	return fault.Usage.Errorf("%s: %s is read as %s, which has no records; hint: name it .jsonl, .csv or .tsv, or choose the format", what, r.files[0], r.format(r.files[0]))
 }
 
 // Files returns the files in the order of reading.

@@ -213,6 +213,8 @@ func TestBadRecords(t *testing.T) {
 		{`{"text":"a"} {"text":"b"}`, "an object after the end"},
 		{`{"text":"\ud83d"}`, "surrogate"},
 		{`["a"]`, "expected a JSON object, found an array"},
+		{`not JSON`, "expected a JSON object, found 'n'"},
+		{`null`, "expected a JSON object, found null"},
 		{`plain words`, "expected a JSON object"},
 		{`{"text":"a","x":` + strings.Repeat("[", 1000) + strings.Repeat("]", 1000) + "}", "nested deeper"},
 	}

@@ -63,9 +63,9 @@ func (s *scanner) kind() string {
 		return "an array"
 	case c == '"':
 		return "a string"
-	case c == 't' || c == 'f':
+	case s.begins("true") || s.begins("false"):
 		return "a boolean"
-	case c == 'n':
+	case s.begins("null"):
 		return "null"
 	case c == '-' || '0' <= c && c <= '9':
 		return "a number"
@@ -74,6 +74,11 @@ func (s *scanner) kind() string {
 	}
 	r, _ := utf8.DecodeRune(s.data[s.pos:])
 	return fmt.Sprintf("%q", r)
+}
+
+// begins reports whether a literal is next.
+func (s *scanner) begins(literal string) bool {
+	return bytes.HasPrefix(s.data[s.pos:], []byte(literal))
 }
 
 // end checks that nothing but white space follows.

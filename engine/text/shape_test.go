@@ -99,6 +99,25 @@ func TestShapes(t *testing.T) {
 	}
 }
 
+// A description of records is not ignored where all files are read as text; beside a file of records text may be.
+func TestRecordsInNoFile(t *testing.T) {
+	for _, o := range []ReaderOptions{{Shape: "pair"}, {Shape: "generation"}, {Fields: fields(t, "text=body")}} {
+		_, _, err := readMarked(t, "a.txt", `{"prompt":"A"}`, o)
+		wantKind(t, err, fault.Usage, "a.txt is read as txt", "no records", "hint")
+		o.Paths, o.Stdin = []string{"-"}, strings.NewReader("{}")
+		_, err = Open(o)
+		wantKind(t, err, fault.Usage, "- is read as txt", "choose the format")
+	}
+	docs, _, err := readMarked(t, "a.txt", "plain", ReaderOptions{Shape: "text"})
+	wantDocs(t, "text", docs, err, "1:plain")
+	docs, _, err = readMarked(t, "a.txt", `{"prompt":"A","completion":"B"}`, ReaderOptions{Shape: "pair", Format: "jsonl"})
+	wantDocs(t, "the format says it", docs, err, "1:A\n⟦B⟧")
+	dir := folder(t, map[string]string{"README.txt": "about", "a.jsonl": `{"prompt":"A","completion":"B"}`})
+	if _, err := Open(ReaderOptions{Paths: []string{dir}, Shape: "pair"}); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestBadShapedRecords(t *testing.T) {
 	for _, c := range []struct{ shape, line, want string }{
 		{"pair", `{"prompt":"A"}`, `no field "completion"; the record has ["prompt"]`},
