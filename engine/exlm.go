@@ -61,7 +61,7 @@ func (c *Config) withLinks() (m model.Config, problems []error) {
 	}
 	states := x.K
 	if !x.ExpandSpecials {
-		states = 1
+		states = 0
 	}
 	agree("k", states, "links.states", &m.Links.States)
 	return m, problems
@@ -351,10 +351,10 @@ func (j *job) fullLattices(t *objectives.Term) {
 	}
 }
 
-// endStates are the states of begin and end tokens in what the model was tuned on; K is 0 where they have one.
+// endStates are the states of begin and end tokens in what the model was tuned on; K is 0 where they are not expanded.
 func (m *Model) endStates() (e objectives.Expansion) {
 	trained := m.Config.Trained()
-	if m.Config.Classify.Expand && classifies(trained[len(trained)-1]) && m.Config.Model.Links.States > 1 {
+	if m.Config.Classify.Expand && classifies(trained[len(trained)-1]) {
 		e = m.Config.Model.Expansion()
 	}
 	return e
@@ -375,7 +375,7 @@ func (m *Model) Unexpanded() string {
 		return fmt.Sprintf("exlm trained this model with %d states for %s; here every token has one, which it has not seen in training; eval loss, eval sensitivity and fill-mask read it as trained", m.Config.EXLM.K, tokens)
 	case only("rmlm") && m.Config.RMLM.K > 1:
 		return fmt.Sprintf("rmlm trained this model with every token %d times side by side; here every token stands once; eval loss reads it as trained", m.Config.RMLM.K)
-	case e.K > 1:
+	case e.On():
 		return fmt.Sprintf("this model was tuned with %d states for begin and end tokens; here every token has one", e.K)
 	}
 	return ""

@@ -99,7 +99,7 @@ func (c *classify) Cost(n int) int {
 	return n + (c.Expansion.K-1)*min(n, most)
 }
 
-func (c *classify) expands() bool { return c.Settings.Classify.Expand && c.Expansion.K > 1 }
+func (c *classify) expands() bool { return c.Settings.Classify.Expand && c.Expansion.On() }
 
 // prepares: the room of expanded texts is known once they are read.
 func (c *classify) prepares() bool { return c.expands() && c.Ends != nil }

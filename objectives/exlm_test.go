@@ -326,8 +326,16 @@ func TestClassifyExpandsEnds(t *testing.T) {
 	if got := p.Terms[0].Rows; !slices.Equal(got, []int32{0, 8}) || len(p.Tokens) != 18 || p.Pos[2*9+1] != 2 {
 		t.Errorf("rows %v of %d tokens, positions %v", got, len(p.Tokens), p.Pos)
 	}
+	s.Expansion.K = 1 // which the second position still tells from other tokens, as in training
+	if p := planned(t, "classify", s, d); len(p.Tokens) != 6 || p.Pos[1] != 1 || p.Pos[3] != 0 || p.Pos[11] != 1 {
+		t.Errorf("one state: %d tokens, positions %v", len(p.Tokens), p.Pos)
+	}
+	p.Reset()
+	if p.Lay(d.Tokens, s.Vocabulary.End, kernels.Bidirectional, s.Expansion); len(p.Tokens) != 6 || p.Pos[1] != 1 || p.Pos[3] != 0 {
+		t.Errorf("one state: %d tokens, positions %v", len(p.Tokens), p.Pos)
+	}
 	s.Classify.Expand = false
-	if p := planned(t, "classify", s, before, d); len(p.Tokens) != 10 {
+	if p := planned(t, "classify", s, before, d); len(p.Tokens) != 10 || p.Pos[1] != 0 {
 		t.Errorf("%d tokens unexpanded", len(p.Tokens))
 	}
 }

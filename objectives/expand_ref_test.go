@@ -80,6 +80,7 @@ func TestGoldenExpansion(t *testing.T) {
 			Orig     [][]int32
 			Masked   [][]int
 			Src      [][]int32
+			L        int
 			Len      []int
 			IDs      [][]int32
 			Pos1     [][]int32
@@ -108,8 +109,8 @@ func TestGoldenExpansion(t *testing.T) {
 	}
 	for _, c := range file.Cases {
 		padded, err := expandPadded(c.Src, c.Masked, c.K, c.Specials, c.RowTail, special)
-		if err != nil || len(c.Orig) != len(c.Src) || !slices.Equal(padded.Len, c.Len) {
-			t.Errorf("%s: %v, lengths %v, want %v", c.Name, err, padded.Len, c.Len)
+		if err != nil || len(c.Orig) != len(c.Src) || len(c.IDs[0]) != c.L || !slices.Equal(padded.Len, c.Len) {
+			t.Errorf("%s: %v, lengths %v, want %v of at most %d", c.Name, err, padded.Len, c.Len, c.L)
 			continue
 		}
 		size := 0
