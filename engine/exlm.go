@@ -360,6 +360,21 @@ func (m *Model) endStates() (e objectives.Expansion) {
 	return e
 }
 
+// states are the tokens that have several states in what the model was trained on last, and how many; K is 0 where none has.
+func (m *Model) states() (e objectives.Expansion, many func(id int32) bool) {
+	c, v := m.Config, vocabularyOf(m.Tokenizer)
+	trained := c.Trained()
+	switch e = m.endStates(); {
+	case e.On():
+		return e, v.End
+	case slices.Contains(trained, "exlm"):
+		return objectives.Expansion{K: c.EXLM.K, Flat: c.EXLM.Rope == "1d"}, func(id int32) bool { return id == v.Mask || c.EXLM.ExpandSpecials && v.End(id) }
+	case trained[len(trained)-1] == "rmlm":
+		return objectives.Expansion{K: c.RMLM.K, Flat: true}, func(int32) bool { return true }
+	}
+	return e, v.End
+}
+
 // Unexpanded says that a model is read with one state for every token where it was trained with several only; "" where it was not.
 func (m *Model) Unexpanded() string {
 	trained := m.Config.Trained()
@@ -372,9 +387,9 @@ func (m *Model) Unexpanded() string {
 		if m.Config.EXLM.ExpandSpecials {
 			tokens = "masked, begin and end tokens"
 		}
-		return fmt.Sprintf("exlm trained this model with %d states for %s; here every token has one, which it has not seen in training; eval loss, eval sensitivity and fill-mask read it as trained", m.Config.EXLM.K, tokens)
+		return fmt.Sprintf("exlm trained this model with %d states for %s; here every token has one, which it has not seen in training; eval loss, eval sensitivity, eval logits, the mlm score of eval blimp and fill-mask read it as trained", m.Config.EXLM.K, tokens)
 	case only("rmlm") && m.Config.RMLM.K > 1:
-		return fmt.Sprintf("rmlm trained this model with every token %d times side by side; here every token stands once; eval loss reads it as trained", m.Config.RMLM.K)
+		return fmt.Sprintf("rmlm trained this model with every token %d times side by side; here every token stands once; eval loss and eval logits read it as trained", m.Config.RMLM.K)
 	case e.On():
 		return fmt.Sprintf("this model was tuned with %d states for begin and end tokens; here every token has one", e.K)
 	}

@@ -112,6 +112,33 @@ func TestEXLMLearns(t *testing.T) {
 		t.Errorf("2,408 places: %v", err)
 	}
 
+	everything := make([]int32, m.Tokenizer.Vocab())
+	for id := range everything {
+		everything[id] = int32(id)
+	}
+	said, err := m.Recall()([][]int32{{90, mask, 91}, {mask, 90}}, [][]int32{everything, {70, 71}})
+	sum := 0.0
+	for _, logP := range said[0] {
+		sum += math.Exp(logP)
+	}
+	if err != nil || math.Abs(sum-1) > 1e-6 || len(said[1]) != 2 || !(said[1][0] < 0) {
+		t.Errorf("%v: all tokens have the probability %g; %v", err, sum, said[1])
+	}
+	aligned, err := m.Align([][]int32{{90, mask, 91, mask}, {90, 91}}, [][]int32{{90, 70, 91, 71}, {90, 91}})
+	if err != nil || len(aligned) != 2 || len(aligned[0].Path) != 4 || len(aligned[1].Path) != 2 || !(aligned[0].LogP >= aligned[0].BestLogP) {
+		t.Fatalf("%v: %+v", err, aligned)
+	}
+	if s := aligned[0].Path[1]; s.Target != 70 || s.Place != 2 || s.States != 4 || !(s.Share > 0 && s.Share <= 1) {
+		t.Errorf("%+v", s)
+	}
+	states, err := m.Outputs([]int32{m.Tokenizer.BOS, 90, mask}, false)
+	if want := []int32{0, 0, 0, 0, 1, 2, 2, 2, 2}; err != nil || !slices.Equal(states.Places, want) || len(states.Hidden) != 9*32 || slices.Equal(states.Hidden[:32], states.Hidden[32:64]) {
+		t.Errorf("%v: rows of %v", err, states.Places)
+	}
+	if single, err := m.Outputs([]int32{m.Tokenizer.BOS, 90, mask}, true); err != nil || single.Places != nil || len(single.Hidden) != 3*32 {
+		t.Errorf("%v: %d numbers of one state a token", err, len(single.Hidden))
+	}
+
 	tuned := Default()
 	tuned.Objective, tuned.Data, tuned.Train, tuned.Train.Init = "classify", c.Data, c.Train, run
 	tuned.Model.Classifiers = []objectives.Head{{Name: "topic", Kind: "sequence", Classes: 2}}

@@ -215,12 +215,13 @@ func (x *exlm) pathless() bool {
 	return n == 1
 }
 
-// PlanMasked appends a text whose mask tokens are to be filled, as the objective exlm sees texts: its one term has a lattice over
-// the states of the text; what it targets at masks is the mask token. It reports false for other objectives.
-func PlanMasked(o Objective, tokens []int32, p *Plan) bool {
+// PlanMasked appends a text with mask tokens, as the objective exlm sees texts: its one term has a lattice over the states of the
+// text, whose targets are those of original, the text before it was masked; where that is not known, the masked text again. It
+// reports false for other objectives.
+func PlanMasked(o Objective, seen, original []int32, p *Plan) bool {
 	x, ok := o.(*exlm)
 	if ok {
-		x.lay(Document{Tokens: tokens}, p, func(i int) bool { return tokens[i] == x.Vocabulary.Mask })
+		x.lay(Document{Tokens: original}, p, func(i int) bool { return seen[i] == x.Vocabulary.Mask })
 	}
 	return ok
 }

@@ -183,11 +183,14 @@ func TestPlanMaskedTakesMasksAsTheyAre(t *testing.T) {
 	}
 	p := new(Plan)
 	o.Begin(p)
-	if !PlanMasked(o, []int32{9, maskID, 8}, p) || !slices.Equal(p.Terms[0].Targets, []int32{0, maskID, 1}) || len(p.Tokens) != 4+1+4+1+4 {
+	if !PlanMasked(o, []int32{9, maskID, 8}, []int32{9, maskID, 8}, p) || !slices.Equal(p.Terms[0].Targets, []int32{0, maskID, 1}) || len(p.Tokens) != 4+1+4+1+4 {
+		t.Errorf("tokens %v, targets %v", p.Tokens, p.Terms[0].Targets)
+	}
+	if p.Reset(); !PlanMasked(o, []int32{9, maskID, 8}, []int32{9, 7, 8}, p) || !slices.Equal(p.Terms[0].Targets, []int32{0, 7, 1}) || p.Tokens[5] != maskID {
 		t.Errorf("tokens %v, targets %v", p.Tokens, p.Terms[0].Targets)
 	}
 	mlm, _ := New("mlm", exlmSettings(nil))
-	if PlanMasked(mlm, []int32{9}, p) {
+	if PlanMasked(mlm, []int32{9}, []int32{9}, p) {
 		t.Error("mlm lays out lattices")
 	}
 }
