@@ -266,6 +266,7 @@ func graphOf(p *objectives.Plan, segment int) string {
 		if t.Kind != objectives.Alignment {
 			continue
 		}
+		groups := t.LinkGroups()
 		from, to, lattices, targets := t.Offsets[segment], t.Offsets[segment+1], 0, int32(0)
 		links := int64(0)
 		for _, l := range t.Lattices {
@@ -275,7 +276,7 @@ func graphOf(p *objectives.Plan, segment int) string {
 			lattices, targets = lattices+1, targets+l.Last-l.First
 			for u := l.Start; u < l.End; u++ {
 				for v := u + 1; v < l.End; v++ {
-					if !t.Sparse || t.Sources[v] > t.Sources[u] {
+					if !t.Sparse || groups[v] > groups[u] {
 						links++
 					}
 				}

@@ -3,6 +3,7 @@ package objectives
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"palimpsest/kernels"
 	"palimpsest/kernels/philox"
@@ -27,6 +28,7 @@ type EXLM struct {
 type EXLMCompat struct {
 	CountInvalid bool `yaml:"exlm_count_invalid" doc:"texts without a path through the graph count in the mean, with a loss of 0"`
 	MaskSpecials bool `yaml:"exlm_mask_specials" doc:"special tokens may be masked"`
+	Fallback     bool `yaml:"exlm_fallback_links" doc:"of dag: sparse: states without a link, those of the last token, have links to the ones behind them"`
 }
 
 // DefaultEXLM is the published configuration.
@@ -168,6 +170,9 @@ func (x *exlm) prepare(c Corpus) (notes []string, err error) {
 	if !x.Held {
 		notes = append(notes, "exlm: what its paper and code leave open or do otherwise is ours: special tokens are not masked (exlm.compat), the mean is that of the texts that have a path, weight decay is decoupled")
 	}
+	if x.x.Compat.Fallback && x.x.DAG != "sparse" && !x.Held {
+		notes = append(notes, fmt.Sprintf("exlm.compat.exlm_fallback_links changes nothing under exlm.dag: %s, where no state that a path goes on from lacks a link", x.x.DAG))
+	}
 	if n := x.ends.framed; x.x.ExpandSpecials && n > 0 && !x.Held {
 		notes = append(notes, fmt.Sprintf("exlm: %d texts or pieces of one lack a begin or an end token and get it, as the graph of a text needs both ends", n))
 	}
@@ -183,6 +188,7 @@ func (x *exlm) Begin(p *Plan) {
 func (x *exlm) term(p *Plan) *Term {
 	t := p.term(termEXLM, Alignment, HeadLM, 1)
 	t.Mode, t.Blank, t.Sparse, t.CountLost = kernels.DAG, x.blank, x.x.DAG == "sparse", x.x.Compat.CountInvalid
+	t.Fallback = t.Sparse && x.x.Compat.Fallback
 	if !x.x.Linked() {
 		t.Mode = kernels.CTC
 	}
@@ -281,6 +287,21 @@ func (x *exlm) ask(t *Term, start int32) {
 		t.Weights = append(t.Weights, float32(1/float64(n)))
 	}
 	t.Counted++
+}
+
+// LinkGroups are what sparse links go by: a state leads to those with a larger number. It is the place of the state's token; with
+// Fallback the states of a lattice's last token have one each.
+func (t *Term) LinkGroups() []int32 {
+	if !t.Fallback {
+		return t.Sources
+	}
+	groups := slices.Clone(t.Sources)
+	for _, l := range t.Lattices {
+		for u := l.End - 1; u >= l.Start && t.Sources[u] == t.Sources[l.End-1]; u-- {
+			groups[u] += u - l.Start
+		}
+	}
+	return groups
 }
 
 // checkLattices reports what is wrong with a term of kind Alignment, but for its rows.

@@ -176,6 +176,25 @@ func TestEXLMSwitches(t *testing.T) {
 	}
 }
 
+// The published fallback gives the states of the last token links among themselves, beside those of sparse graphs.
+func TestEXLMFallbackLinks(t *testing.T) {
+	for _, fallback := range []bool{false, true} {
+		p := planned(t, "exlm", exlmSettings(func(s *Settings) { s.EXLM.DAG, s.EXLM.K, s.EXLM.Compat.Fallback, s.Mask.P = "sparse", 2, fallback, 0.5 }), document(1, 0, 6), document(2, 0, 9))
+		term := p.Terms[0]
+		groups := term.LinkGroups()
+		for _, l := range term.Lattices {
+			for u := l.Start; u < l.End; u++ {
+				for v := u + 1; v < l.End; v++ {
+					want := term.Sources[v] > term.Sources[u] || fallback && u >= l.End-2
+					if got := groups[v] > groups[u]; got != want {
+						t.Errorf("fallback %t: a link from %d to %d of %v: %t", fallback, u, v, l, got)
+					}
+				}
+			}
+		}
+	}
+}
+
 func TestPlanMaskedTakesMasksAsTheyAre(t *testing.T) {
 	o, err := New("exlm", exlmSettings(nil))
 	if err != nil {
