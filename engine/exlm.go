@@ -79,21 +79,32 @@ func (j *job) fitExpansion() error {
 		if err != nil {
 			return err
 		}
-		if o.Cost(8) == 8 {
+		context, fits := c.Model.Context, func(n, context int) bool { return objectives.Positions(o, n) <= context }
+		if o.Cost(8) == 8 && fits(8, 8) {
 			continue
 		}
 		if c.packing() == "cut" {
 			return fault.Usage.Errorf("data.packing: cut fills steps by tokens, and %s expands them; hint: whole, with data.long: split", name)
 		}
 		room, key := c.expandedRoom(name)
-		longest := sort.Search(min(c.Model.Context, c.Data.TokensPerStep), func(n int) bool { return o.Cost(n+1) > room })
+		whole := min(context, c.Data.TokensPerStep)
+		longest := sort.Search(whole, func(n int) bool { return o.Cost(n+1) > room || !fits(n+1, context) })
+		if longest == 0 && !fits(1, context) {
+			return fault.Usage.Errorf("model.context: %d is not enough for a text of one token, which takes %d positions with %s; hint: a lower k, or a larger context", context, objectives.Positions(o, 1), name)
+		}
 		if longest == 0 {
 			return fault.Usage.Errorf("%s: %d is not enough for a text of one token, which %s expands to %d; hint: a lower k, or more room", key, room, name, o.Cost(1))
 		}
 		switch d := &c.Data; {
-		case d.Length == 0 && longest < min(c.Model.Context, d.TokensPerStep):
-			d.Length = longest
+		case d.Length == 0 && longest < whole:
+			if d.Length = longest; o.Cost(longest+1) <= room {
+				key, room = "model.context", context
+			}
 			j.note("data.length is %d: %s expands texts, and those of %d tokens fit %s: %d", longest, name, longest, key, room)
+		case d.Length > whole: // an error for every objective
+		case d.Length > longest && !fits(d.Length, context):
+			return fault.Usage.Errorf("data.length: %s gives texts of %d tokens up to %d positions, and model.context is %d; hint: data.length: %d, or a larger model.context",
+				name, d.Length, objectives.Positions(o, d.Length), context, longest)
 		case d.Length > longest:
 			return tooLong(name, key, d.Length, o.Cost(d.Length), room)
 		}
@@ -118,16 +129,13 @@ func (j *job) growth(objective string) float64 {
 	return 1
 }
 
-// expandedRoom is how long an expanded text may be, and the key that says so.
+// expandedRoom is how many rows an expanded text may have, and the key that says so.
 func (c *Config) expandedRoom(objective string) (room int, key string) {
 	room, key = c.Data.TokensPerStep, "data.tokens_per_step"
 	less := func(n int, k string) {
 		if n < room {
 			room, key = n, k
 		}
-	}
-	if objective == "rmlm" || c.Model.Positions != "rope2d" {
-		less(c.Model.Context, "model.context")
 	}
 	if objective == "exlm" {
 		less(c.EXLM.MaxPositions, "exlm.max_positions")
@@ -147,9 +155,14 @@ func (j *job) checkExpansion() error {
 		if p.objective != "exlm" && !classifies(p.objective) {
 			continue
 		}
+		length, context := j.config.Data.Length, j.config.Model.Context
 		room, key := j.config.expandedRoom(p.objective)
-		if need := j.objectives[i].Cost(j.config.Data.Length); need > room && need > j.config.Data.Length {
-			return fmt.Errorf("texts of this data set have begin or end tokens inside, which are expanded too: %w", tooLong(p.objective, key, j.config.Data.Length, need, room))
+		need := j.objectives[i].Cost(length)
+		if need <= room && objectives.Positions(j.objectives[i], length) > context {
+			room, key = context, "model.context" // of positions that count rows
+		}
+		if need > room && need > length {
+			return fmt.Errorf("texts of this data set have begin or end tokens inside, which are expanded too: %w", tooLong(p.objective, key, length, need, room))
 		}
 	}
 	return nil

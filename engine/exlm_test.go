@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"fmt"
 	"math"
 	"path/filepath"
 	"slices"
@@ -213,6 +214,9 @@ func TestEXLMRefusals(t *testing.T) {
 		{"up to 96, and exlm.max_positions is 64", fault.Usage, func(c *Config) { c.EXLM.MaxPositions = 64 }},
 		{"data.tokens_per_step: 6 is not enough", fault.Usage, func(c *Config) { c.Data.TokensPerStep, c.Data.Length = 6, 0 }},
 		{"and model.context is 64", fault.Usage, func(c *Config) { c.EXLM.Rope = "1d" }},
+		{"up to 34 positions, and model.context is 32; hint: data.length: 30", fault.Usage, func(c *Config) { c.Model.Context, c.Data.Length = 32, 32 }},
+		{"model.context: 8 is not enough for a text of one token, which takes 21 positions", fault.Usage, func(c *Config) { c.Model.Context, c.Data.Length, c.EXLM.K = 8, 4, 20 }},
+		{"data.length: 40 exceeds model.context 32", fault.Usage, func(c *Config) { c.Model.Context, c.Data.Length = 32, 40 }},
 		{"no unknown (exlm.blank: unk) token", fault.Usage, func(c *Config) { c.EXLM.DAG = "none" }},
 		{"neither smoothing", fault.Usage, func(c *Config) { c.Loss.Smoothing = 0.1 }},
 		{"is the mask token", fault.Data, func(c *Config) { c.Data.Train = masked }},
@@ -227,6 +231,32 @@ func TestEXLMRefusals(t *testing.T) {
 		}
 		if _, err := DryRun(Options{Config: c}); fault.Of(err) != x.kind || !strings.Contains(err.Error(), x.want) {
 			t.Errorf("%s: %v", x.want, err)
+		}
+	}
+}
+
+// Without data.length, texts are as long as their positions and rows have room.
+func TestEXLMLength(t *testing.T) {
+	data := dataset(t, 100)
+	for _, x := range []struct {
+		name   string
+		change func(*Config)
+		want   int
+		note   string
+	}{
+		{"ends", func(c *Config) { c.Model.Context = 32 }, 30, "those of 30 tokens fit model.context: 32"},
+		{"rows", func(c *Config) { c.EXLM.MaxPositions = 64 }, 29, "fit exlm.max_positions: 64"},
+		{"one axis", func(c *Config) { c.EXLM.Rope, c.Model.Context = "1d", 64 }, 29, "fit model.context: 64"},
+		{"no ends", func(c *Config) { c.EXLM.ExpandSpecials, c.Model.Context = false, 32 }, 32, ""},
+	} {
+		c := exlmConfig(data, 3)
+		c.Data.Length = 0
+		x.change(&c)
+		p, err := DryRun(Options{Config: c})
+		if err != nil {
+			t.Errorf("%s: %v", x.name, err)
+		} else if !strings.Contains(p.Config, fmt.Sprintf("length: %d\n", x.want)) || !strings.Contains(strings.Join(p.Notes, "\n"), x.note) {
+			t.Errorf("%s: not %d tokens; %q", x.name, x.want, p.Notes)
 		}
 	}
 }

@@ -353,6 +353,28 @@ func (t *Term) checkLattices(vocab int) error {
 	return nil
 }
 
+// Positions bounds the positions of a text of n tokens, of either axis: what a model's context must hold.
+func Positions(o Objective, n int) int {
+	second := func(e Expansion, first int) int {
+		if e.Flat {
+			return o.Cost(n)
+		}
+		return max(first, e.K+1) // of the second axis, which counts from 1
+	}
+	switch o := o.(type) {
+	case *exlm:
+		_, added := o.room()
+		return second(o.x.expansion(), n+added)
+	case *rmlm:
+		return o.Cost(n)
+	case *classify:
+		if o.expands() {
+			return second(o.Expansion, n)
+		}
+	}
+	return n
+}
+
 // MostStates bounds the states of a lattice over a text of n tokens; 0: the objective has no lattices.
 func MostStates(o Objective, n int) int {
 	x, ok := o.(*exlm)
