@@ -92,6 +92,10 @@ func (m *Model) expandedPlans(texts, originals [][]int32) (plans []*objectives.P
 		return nil, fault.Usage.Wrap(err)
 	}
 	c := m.Weights.Config
+	places := m.Config.EXLM.MaxPositions
+	if m.Config.EXLM.Rope == "1d" {
+		places = min(places, c.Context)
+	}
 	for i, ids := range texts {
 		if len(plans) == 0 || len(plans[len(plans)-1].Tokens) > expandedStep {
 			p := new(objectives.Plan)
@@ -101,8 +105,8 @@ func (m *Model) expandedPlans(texts, originals [][]int32) (plans []*objectives.P
 		p := plans[len(plans)-1]
 		before := len(p.Tokens)
 		objectives.PlanMasked(o, ids, originals[i], p)
-		if n := len(p.Tokens) - before; c.Links.Positions > 0 && n > c.Links.Positions {
-			return nil, fault.Data.Errorf("text %d: %d tokens are %d places when its masks are expanded, and the model takes %d; hint: shorter lines, or fewer masks", i+1, len(ids), n, c.Links.Positions)
+		if n := len(p.Tokens) - before; n > places {
+			return nil, fault.Data.Errorf("text %d: %d tokens are %d places when its masks are expanded, and the model takes %d; hint: shorter lines, or fewer masks", i+1, len(ids), n, places)
 		}
 	}
 	for _, p := range plans {

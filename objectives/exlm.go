@@ -12,7 +12,7 @@ import (
 // EXLM is the run file's section on the objective exlm. Which tokens are masked is for the section mask; its key replace is not
 // read, as every selected token becomes the mask token.
 type EXLM struct {
-	K              int        `yaml:"k" min:"1" max:"64" doc:"states of a masked, begin or end token"`
+	K              int        `yaml:"k" min:"1" max:"4096" doc:"states of a masked, begin or end token"`
 	DAG            string     `yaml:"dag" enum:"dense,sparse,none" doc:"links between states: dense to all later ones, sparse to those of later tokens only; none: no links, every token's states emit it by themselves (CTC)"`
 	Rope           string     `yaml:"rope" enum:"2d,1d" doc:"positions: 2d the token's place and the number of its state, 1d the state's place in the expanded text (ours: the paper does not say which)"`
 	LinkFeatures   string     `yaml:"link_features" enum:"hidden+position,hidden" doc:"what the transition head reads of a state: its hidden state and a learned vector of its place in the expanded text, or the hidden state alone"`

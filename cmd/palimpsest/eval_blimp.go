@@ -69,7 +69,17 @@ func scoringOf(c *cli.Context, m *engine.Model) (o eval.Scoring, err error) {
 	if o.BOS < 0 {
 		o.BOS = o.EOS // what ends a document stands before the next
 	}
-	o.Mask, o.Recall = m.Tokenizer.Mask, m.Recall()
+	o.Mask = m.Tokenizer.Mask
+	if recall := m.Recall(); recall != nil && !o.Next {
+		bos, eos := documentEnds(m)
+		o.Recall = func(texts, targets [][]int32) ([][]float64, error) {
+			whole := make([][]int32, len(texts))
+			for i, ids := range texts {
+				whole[i] = framed(ids, bos, eos)
+			}
+			return recall(whole, targets)
+		}
+	}
 	return o, o.Check()
 }
 

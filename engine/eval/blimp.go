@@ -2,6 +2,7 @@ package eval
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"palimpsest/engine/fault"
 	"palimpsest/engine/model"
@@ -16,8 +17,8 @@ type Scoring struct {
 	Next           bool  // the model was trained so that the state at t names the token hidden at t+1 (mntp)
 	BOS, EOS, Mask int32 // Mask for Masked; BOS for Causal, and for Masked with Next
 	PerToken       bool  // divide by the number of tokens that are scored
-	// Recall returns the log-probabilities of targets at the one mask of each text, for models that read masks otherwise than with one
-	// state; nil: these scores are made here.
+	// Recall returns the log-probabilities of targets at the one mask of each text, given without ends, for models that read masks
+	// otherwise than with one state; nil: the masked score is made here.
 	Recall func(texts, targets [][]int32) ([][]float64, error)
 }
 
@@ -77,16 +78,8 @@ func (s *scorer) recall(ids []int32, t int, into *float64) error {
 	s.keyOf(ids, t)
 	at, known := s.masked[string(s.key)]
 	if !known {
-		var text []int32
-		if s.o.BOS >= 0 {
-			text = append(text, s.o.BOS)
-		}
-		first := len(text)
-		text = append(text, ids...)
-		text[first+t] = s.o.Mask
-		if s.o.EOS >= 0 {
-			text = append(text, s.o.EOS)
-		}
+		text := slices.Clone(ids)
+		text[t] = s.o.Mask
 		at = int32(len(r.texts))
 		s.masked[string(s.key)] = at
 		r.texts, r.targets, r.into, r.tokens = append(r.texts, text), append(r.targets, nil), append(r.into, nil), r.tokens+len(text)

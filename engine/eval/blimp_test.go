@@ -366,7 +366,7 @@ func TestScorePairs(t *testing.T) {
 		for i, text := range texts {
 			var list []float64
 			for _, y := range targets[i] {
-				list = append(list, logProb(t, b, w, text, kernels.Bidirectional, slices.Index(text, mask), y))
+				list = append(list, logProb(t, b, w, framedBy(bosID, text, eosID), kernels.Bidirectional, 1+slices.Index(text, mask), y))
 			}
 			logP = append(logP, list)
 		}
