@@ -348,6 +348,18 @@ func TestClassifyExpandsEnds(t *testing.T) {
 	if got := p.Terms[0].Rows; !slices.Equal(got, []int32{0, 8}) || len(p.Tokens) != 18 || p.Pos[2*9+1] != 2 {
 		t.Errorf("rows %v of %d tokens, positions %v", got, len(p.Tokens), p.Pos)
 	}
+	for n, tokens := range [][]int32{d.Tokens, d.Tokens[1:]} { // a text without a begin token is told of
+		bare := d
+		bare.Tokens, s.Ends = tokens, new(Ends)
+		o, err := New("classify", s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		notes, err := Prepare(o, corpusOf(before, bare))
+		if err != nil || len(notes) != n || n > 0 && !strings.Contains(notes[0], "1 texts or pieces of one lack the begin token") {
+			t.Errorf("%v: %q", err, notes)
+		}
+	}
 	s.Expansion.K = 1 // which the second position still tells from other tokens, as in training
 	if p := planned(t, "classify", s, d); len(p.Tokens) != 6 || p.Pos[1] != 1 || p.Pos[3] != 0 || p.Pos[11] != 1 {
 		t.Errorf("one state: %d tokens, positions %v", len(p.Tokens), p.Pos)
