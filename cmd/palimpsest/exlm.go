@@ -134,7 +134,7 @@ func (v alignView) write(w io.Writer) {
 		return
 	}
 	n := float64(len(v.Path))
-	fmt.Fprintf(w, "    log P %.3f, %.3f a target; the likeliest path has %.3f, %.2g %% of it\n", *v.LogP, *v.LogP/n, *v.BestLogP, 100*math.Exp(*v.BestLogP-*v.LogP))
+	fmt.Fprintf(w, "    log P %.3f, %.3f a target; the likeliest path has %.3f, %.1f %% of it\n", *v.LogP, *v.LogP/n, *v.BestLogP, 100*math.Exp(*v.BestLogP-*v.LogP))
 	widest := len("target")
 	for _, s := range v.Path {
 		widest = max(widest, len([]rune(fmt.Sprintf("%q", s.Target))))
