@@ -62,7 +62,7 @@ func (m *Model) Align(texts, originals [][]int32) (aligned []eval.AlignedText, e
 // known, else the texts.
 func (m *Model) overLattices(texts, originals [][]int32, f func(a *model.Activations, p *objectives.Plan) error) error {
 	plans, err := m.expandedPlans(texts, originals)
-	if err != nil {
+	if err != nil || len(plans) == 0 {
 		return err
 	}
 	var capacity model.Capacity
