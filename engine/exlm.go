@@ -61,7 +61,7 @@ func (c *Config) withLinks() (m model.Config, problems []error) {
 	}
 	states := x.K
 	if !x.ExpandSpecials {
-		states = 1
+		states = 0
 	}
 	agree("k", states, "links.states", &m.Links.States)
 	return m, problems
@@ -79,21 +79,32 @@ func (j *job) fitExpansion() error {
 		if err != nil {
 			return err
 		}
-		if o.Cost(8) == 8 {
+		context, fits := c.Model.Context, func(n, context int) bool { return objectives.Positions(o, n) <= context }
+		if o.Cost(8) == 8 && fits(8, 8) {
 			continue
 		}
 		if c.packing() == "cut" {
 			return fault.Usage.Errorf("data.packing: cut fills steps by tokens, and %s expands them; hint: whole, with data.long: split", name)
 		}
 		room, key := c.expandedRoom(name)
-		longest := sort.Search(min(c.Model.Context, c.Data.TokensPerStep), func(n int) bool { return o.Cost(n+1) > room })
+		whole := min(context, c.Data.TokensPerStep)
+		longest := sort.Search(whole, func(n int) bool { return o.Cost(n+1) > room || !fits(n+1, context) })
+		if longest == 0 && !fits(1, context) {
+			return fault.Usage.Errorf("model.context: %d is not enough for a text of one token, which takes %d positions with %s; hint: a lower k, or a larger context", context, objectives.Positions(o, 1), name)
+		}
 		if longest == 0 {
 			return fault.Usage.Errorf("%s: %d is not enough for a text of one token, which %s expands to %d; hint: a lower k, or more room", key, room, name, o.Cost(1))
 		}
 		switch d := &c.Data; {
-		case d.Length == 0 && longest < min(c.Model.Context, d.TokensPerStep):
-			d.Length = longest
+		case d.Length == 0 && longest < whole:
+			if d.Length = longest; o.Cost(longest+1) <= room {
+				key, room = "model.context", context
+			}
 			j.note("data.length is %d: %s expands texts, and those of %d tokens fit %s: %d", longest, name, longest, key, room)
+		case d.Length > whole: // an error for every objective
+		case d.Length > longest && !fits(d.Length, context):
+			return fault.Usage.Errorf("data.length: %s gives texts of %d tokens up to %d positions, and model.context is %d; hint: data.length: %d, or a larger model.context",
+				name, d.Length, objectives.Positions(o, d.Length), context, longest)
 		case d.Length > longest:
 			return tooLong(name, key, d.Length, o.Cost(d.Length), room)
 		}
@@ -118,16 +129,13 @@ func (j *job) growth(objective string) float64 {
 	return 1
 }
 
-// expandedRoom is how long an expanded text may be, and the key that says so.
+// expandedRoom is how many rows an expanded text may have, and the key that says so.
 func (c *Config) expandedRoom(objective string) (room int, key string) {
 	room, key = c.Data.TokensPerStep, "data.tokens_per_step"
 	less := func(n int, k string) {
 		if n < room {
 			room, key = n, k
 		}
-	}
-	if objective == "rmlm" || c.Model.Positions != "rope2d" {
-		less(c.Model.Context, "model.context")
 	}
 	if objective == "exlm" {
 		less(c.EXLM.MaxPositions, "exlm.max_positions")
@@ -147,9 +155,14 @@ func (j *job) checkExpansion() error {
 		if p.objective != "exlm" && !classifies(p.objective) {
 			continue
 		}
+		length, context := j.config.Data.Length, j.config.Model.Context
 		room, key := j.config.expandedRoom(p.objective)
-		if need := j.objectives[i].Cost(j.config.Data.Length); need > room && need > j.config.Data.Length {
-			return fmt.Errorf("texts of this data set have begin or end tokens inside, which are expanded too: %w", tooLong(p.objective, key, j.config.Data.Length, need, room))
+		need := j.objectives[i].Cost(length)
+		if need <= room && objectives.Positions(j.objectives[i], length) > context {
+			room, key = context, "model.context" // of positions that count rows
+		}
+		if need > room && need > length {
+			return fmt.Errorf("texts of this data set have begin or end tokens inside, which are expanded too: %w", tooLong(p.objective, key, length, need, room))
 		}
 	}
 	return nil
@@ -266,6 +279,7 @@ func graphOf(p *objectives.Plan, segment int) string {
 		if t.Kind != objectives.Alignment {
 			continue
 		}
+		groups := t.LinkGroups()
 		from, to, lattices, targets := t.Offsets[segment], t.Offsets[segment+1], 0, int32(0)
 		links := int64(0)
 		for _, l := range t.Lattices {
@@ -275,7 +289,7 @@ func graphOf(p *objectives.Plan, segment int) string {
 			lattices, targets = lattices+1, targets+l.Last-l.First
 			for u := l.Start; u < l.End; u++ {
 				for v := u + 1; v < l.End; v++ {
-					if !t.Sparse || t.Sources[v] > t.Sources[u] {
+					if !t.Sparse || groups[v] > groups[u] {
 						links++
 					}
 				}
@@ -351,13 +365,28 @@ func (j *job) fullLattices(t *objectives.Term) {
 	}
 }
 
-// endStates are the states of begin and end tokens in what the model was tuned on; K is 0 where they have one.
+// endStates are the states of begin and end tokens in what the model was tuned on; K is 0 where they are not expanded.
 func (m *Model) endStates() (e objectives.Expansion) {
 	trained := m.Config.Trained()
-	if m.Config.Classify.Expand && classifies(trained[len(trained)-1]) && m.Config.Model.Links.States > 1 {
+	if m.Config.Classify.Expand && classifies(trained[len(trained)-1]) {
 		e = m.Config.Model.Expansion()
 	}
 	return e
+}
+
+// states are the tokens that have several states in what the model was trained on last, and how many; K is 0 where none has.
+func (m *Model) states() (e objectives.Expansion, many func(id int32) bool) {
+	c, v := m.Config, vocabularyOf(m.Tokenizer)
+	trained := c.Trained()
+	switch e = m.endStates(); {
+	case e.On():
+		return e, v.End
+	case slices.Contains(trained, "exlm"):
+		return objectives.Expansion{K: c.EXLM.K, Flat: c.EXLM.Rope == "1d"}, func(id int32) bool { return id == v.Mask || c.EXLM.ExpandSpecials && v.End(id) }
+	case trained[len(trained)-1] == "rmlm":
+		return objectives.Expansion{K: c.RMLM.K, Flat: true}, func(int32) bool { return true }
+	}
+	return e, v.End
 }
 
 // Unexpanded says that a model is read with one state for every token where it was trained with several only; "" where it was not.
@@ -372,10 +401,10 @@ func (m *Model) Unexpanded() string {
 		if m.Config.EXLM.ExpandSpecials {
 			tokens = "masked, begin and end tokens"
 		}
-		return fmt.Sprintf("exlm trained this model with %d states for %s; here every token has one, which it has not seen in training; eval loss, eval sensitivity and fill-mask read it as trained", m.Config.EXLM.K, tokens)
+		return fmt.Sprintf("exlm trained this model with %d states for %s; here every token has one, which it has not seen in training; eval loss, eval sensitivity, eval logits, the mlm score of eval blimp and fill-mask read it as trained", m.Config.EXLM.K, tokens)
 	case only("rmlm") && m.Config.RMLM.K > 1:
-		return fmt.Sprintf("rmlm trained this model with every token %d times side by side; here every token stands once; eval loss reads it as trained", m.Config.RMLM.K)
-	case e.K > 1:
+		return fmt.Sprintf("rmlm trained this model with every token %d times side by side; here every token stands once; eval loss and eval logits read it as trained", m.Config.RMLM.K)
+	case e.On():
 		return fmt.Sprintf("this model was tuned with %d states for begin and end tokens; here every token has one", e.K)
 	}
 	return ""

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"fmt"
 	"math"
 	"path/filepath"
 	"slices"
@@ -112,6 +113,33 @@ func TestEXLMLearns(t *testing.T) {
 		t.Errorf("2,408 places: %v", err)
 	}
 
+	everything := make([]int32, m.Tokenizer.Vocab())
+	for id := range everything {
+		everything[id] = int32(id)
+	}
+	said, err := m.Recall()([][]int32{{90, mask, 91}, {mask, 90}}, [][]int32{everything, {70, 71}})
+	sum := 0.0
+	for _, logP := range said[0] {
+		sum += math.Exp(logP)
+	}
+	if err != nil || math.Abs(sum-1) > 1e-6 || len(said[1]) != 2 || !(said[1][0] < 0) {
+		t.Errorf("%v: all tokens have the probability %g; %v", err, sum, said[1])
+	}
+	aligned, err := m.Align([][]int32{{90, mask, 91, mask}, {90, 91}}, [][]int32{{90, 70, 91, 71}, {90, 91}})
+	if err != nil || len(aligned) != 2 || len(aligned[0].Path) != 4 || len(aligned[1].Path) != 2 || !(aligned[0].LogP >= aligned[0].BestLogP) {
+		t.Fatalf("%v: %+v", err, aligned)
+	}
+	if s := aligned[0].Path[1]; s.Target != 70 || s.Place != 2 || s.States != 4 || !(s.Share > 0 && s.Share <= 1) {
+		t.Errorf("%+v", s)
+	}
+	states, err := m.Outputs([]int32{m.Tokenizer.BOS, 90, mask}, false)
+	if want := []int32{0, 0, 0, 0, 1, 2, 2, 2, 2}; err != nil || !slices.Equal(states.Places, want) || len(states.Hidden) != 9*32 || slices.Equal(states.Hidden[:32], states.Hidden[32:64]) {
+		t.Errorf("%v: rows of %v", err, states.Places)
+	}
+	if single, err := m.Outputs([]int32{m.Tokenizer.BOS, 90, mask}, true); err != nil || single.Places != nil || len(single.Hidden) != 3*32 {
+		t.Errorf("%v: %d numbers of one state a token", err, len(single.Hidden))
+	}
+
 	tuned := Default()
 	tuned.Objective, tuned.Data, tuned.Train, tuned.Train.Init = "classify", c.Data, c.Train, run
 	tuned.Model.Classifiers = []objectives.Head{{Name: "topic", Kind: "sequence", Classes: 2}}
@@ -186,6 +214,9 @@ func TestEXLMRefusals(t *testing.T) {
 		{"up to 96, and exlm.max_positions is 64", fault.Usage, func(c *Config) { c.EXLM.MaxPositions = 64 }},
 		{"data.tokens_per_step: 6 is not enough", fault.Usage, func(c *Config) { c.Data.TokensPerStep, c.Data.Length = 6, 0 }},
 		{"and model.context is 64", fault.Usage, func(c *Config) { c.EXLM.Rope = "1d" }},
+		{"up to 34 positions, and model.context is 32; hint: data.length: 30", fault.Usage, func(c *Config) { c.Model.Context, c.Data.Length = 32, 32 }},
+		{"model.context: 8 is not enough for a text of one token, which takes 21 positions", fault.Usage, func(c *Config) { c.Model.Context, c.Data.Length, c.EXLM.K = 8, 4, 20 }},
+		{"data.length: 40 exceeds model.context 32", fault.Usage, func(c *Config) { c.Model.Context, c.Data.Length = 32, 40 }},
 		{"no unknown (exlm.blank: unk) token", fault.Usage, func(c *Config) { c.EXLM.DAG = "none" }},
 		{"neither smoothing", fault.Usage, func(c *Config) { c.Loss.Smoothing = 0.1 }},
 		{"is the mask token", fault.Data, func(c *Config) { c.Data.Train = masked }},
@@ -200,6 +231,32 @@ func TestEXLMRefusals(t *testing.T) {
 		}
 		if _, err := DryRun(Options{Config: c}); fault.Of(err) != x.kind || !strings.Contains(err.Error(), x.want) {
 			t.Errorf("%s: %v", x.want, err)
+		}
+	}
+}
+
+// Without data.length, texts are as long as their positions and rows have room.
+func TestEXLMLength(t *testing.T) {
+	data := dataset(t, 100)
+	for _, x := range []struct {
+		name   string
+		change func(*Config)
+		want   int
+		note   string
+	}{
+		{"ends", func(c *Config) { c.Model.Context = 32 }, 30, "those of 30 tokens fit model.context: 32"},
+		{"rows", func(c *Config) { c.EXLM.MaxPositions = 64 }, 29, "fit exlm.max_positions: 64"},
+		{"one axis", func(c *Config) { c.EXLM.Rope, c.Model.Context = "1d", 64 }, 29, "fit model.context: 64"},
+		{"no ends", func(c *Config) { c.EXLM.ExpandSpecials, c.Model.Context = false, 32 }, 32, ""},
+	} {
+		c := exlmConfig(data, 3)
+		c.Data.Length = 0
+		x.change(&c)
+		p, err := DryRun(Options{Config: c})
+		if err != nil {
+			t.Errorf("%s: %v", x.name, err)
+		} else if !strings.Contains(p.Config, fmt.Sprintf("length: %d\n", x.want)) || !strings.Contains(strings.Join(p.Notes, "\n"), x.note) {
+			t.Errorf("%s: not %d tokens; %q", x.name, x.want, p.Notes)
 		}
 	}
 }

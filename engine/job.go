@@ -73,7 +73,7 @@ func prepare(c Config) (_ *job, err error) {
 		}
 		j.config = c
 		j.note("%s", adopted)
-		if c.trainsAny("exlm") && c.EXLM.ExpandSpecials && states > 1 && states != c.EXLM.K {
+		if c.trainsAny("exlm") && c.EXLM.ExpandSpecials && states > 0 && states != c.EXLM.K {
 			j.note("exlm.k is %d, the model was trained with %d states", c.EXLM.K, states)
 		}
 	}

@@ -117,7 +117,7 @@ func (m *Model) leaky(wanted bool) (func(d shard.Document) []int32, error) {
 func (t *tagged) answer(head string, tokens int64, masked func(shard.Document) []int32, documents *int64, score func(d shard.Document, tags, answers []byte) error) error {
 	a, capacity, length, mask := t.m.activations()
 	ends := t.m.endStates()
-	if ends.K > 1 { // room for a begin and an end
+	if ends.On() { // room for a begin and an end
 		length = max(1, min(length, capacity.Tokens-2*(ends.K-1)))
 	}
 	var batch []shard.Document
@@ -139,7 +139,7 @@ func (t *tagged) answer(head string, tokens int64, masked func(shard.Document) [
 		tag := func() ([][]byte, error) {
 			return eval.TagTokens(a, t.m.Weights, capacity, mask, head, pieces, originals)
 		}
-		if ends.K > 1 {
+		if ends.On() {
 			tag = func() ([][]byte, error) {
 				return eval.TagExpanded(a, t.m.Weights, capacity, mask, head, pieces, vocabularyOf(t.m.Tokenizer).End, ends)
 			}

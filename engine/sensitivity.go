@@ -172,7 +172,7 @@ func (t *tagged) recoverer() (run func(list []eval.Masked) (eval.Recovery, error
 			texts[i], targets = masked.Tokens, append(targets, masked.Targets...)
 		}
 		var sum recoverySum
-		err = m.overLattices(texts, func(a *model.Activations, p *objectives.Plan) error {
+		err = m.overLattices(texts, texts, func(a *model.Activations, p *objectives.Plan) error {
 			part, err := eval.RecoverLattices(a, m.Weights, p, m.Tokenizer.Mask, targets)
 			targets = targets[part.Tokens:]
 			sum.add(part)

@@ -21,7 +21,7 @@ func outputs(t *testing.T, dir string, ids ...int32) Outputs {
 		t.Fatal(err)
 	}
 	defer m.Close()
-	out, err := m.Outputs(ids)
+	out, err := m.Outputs(ids, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +118,7 @@ func TestModelsGoOutAndComeBack(t *testing.T) {
 		t.Errorf("%+v, %v", l, err)
 	}
 	for _, ids := range [][]int32{{}, make([]int32, 49), {650}, {-1}} {
-		if _, err := m.Outputs(ids); fault.Of(err) != fault.Data {
+		if _, err := m.Outputs(ids, false); fault.Of(err) != fault.Data {
 			t.Errorf("%d ids: %v", len(ids), err)
 		}
 	}

@@ -196,7 +196,7 @@ func TestGoldenAlignment(t *testing.T) {
 				LogE: masters(b, logE), DMatch: masters(b, filled(len(c.Match), 9)), DLogE: masters(b, filled(len(logE), 9)),
 				Weights: masters(b, []float64{upstream}), LogP: masters(b, []float64{9}), Loss: masters(b, []float64{9}), Lost: masters(b, []float64{9})}
 			b.Alignment(a)
-			check := masterCheck(t, b)
+			check := masterCheck(t, b, c.Match.largest() > 100)
 			check.values("logP", read(b, a.LogP), []float64{logP}, true)
 			check.values("loss", read(b, a.Loss), []float64{-upstream * orZero(logP)}, true)
 			check.values("dmatch", read(b, a.DMatch), c.DMatch, true)
@@ -217,9 +217,9 @@ func TestGoldenAlignment(t *testing.T) {
 }
 
 // masterCheck is newGoldenCheck for what is computed in the master type from inputs of it.
-func masterCheck(t *testing.T, b Backend) goldenCheck {
+func masterCheck(t *testing.T, b Backend, large bool) goldenCheck {
 	c := goldenCheck{t: t, b: b}
-	c.rel, c.abs = goldenTolerance(b.Info().Master, false)
+	c.rel, c.abs = goldenTolerance(b.Info().Master, large)
 	return c
 }
 
@@ -261,11 +261,12 @@ func TestGoldenAlignmentBatches(t *testing.T) {
 				weights = append(weights, 1/float64(M))
 				valid += float64(c.Valid[i])
 			}
+			valid = max(valid, 1) // a batch without a path has loss 0
 			a := Alignment{Lattices: list, Mode: DAG, Grad: true, GradScale: 1 / valid, Match: masters(b, match), LogE: masters(b, logE),
 				DMatch: masters(b, filled(len(match), 9)), DLogE: masters(b, filled(len(logE), 9)), Weights: masters(b, weights),
 				LogP: masters(b, filled(len(list), 9)), Loss: masters(b, filled(len(list), 9)), Lost: masters(b, filled(len(list), 9))}
 			b.Alignment(a)
-			check, sum := masterCheck(t, b), 0.0
+			check, sum := masterCheck(t, b, numbers(match).largest() > 100), 0.0
 			for _, l := range read(b, a.Loss) {
 				sum += l
 			}
@@ -319,7 +320,7 @@ func TestGoldenAlignmentCTC(t *testing.T) {
 		a := Alignment{Lattices: list, Mode: CTC, Blank: 0, Grad: true, GradScale: -1, Match: masters(b, match), DMatch: masters(b, filled(len(match), 9)),
 			Targets: integers(b, targets), LogP: masters(b, filled(n, 9))}
 		b.Alignment(a)
-		check := masterCheck(t, b)
+		check := masterCheck(t, b, numbers(match).largest() > 100)
 		check.values("logP", read(b, a.LogP), want, true)
 		check.values("dlogp", read(b, a.DMatch), dmatch, true)
 	})

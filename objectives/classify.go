@@ -99,13 +99,17 @@ func (c *classify) Cost(n int) int {
 	return n + (c.Expansion.K-1)*min(n, most)
 }
 
-func (c *classify) expands() bool { return c.Settings.Classify.Expand && c.Expansion.K > 1 }
+func (c *classify) expands() bool { return c.Settings.Classify.Expand && c.Expansion.On() }
 
 // prepares: the room of expanded texts is known once they are read.
 func (c *classify) prepares() bool { return c.expands() && c.Ends != nil }
 
 func (c *classify) prepare(corpus Corpus) (notes []string, err error) {
-	return nil, c.Ends.count(corpus, c.Vocabulary)
+	err = c.Ends.count(corpus, c.Vocabulary)
+	if n := c.Ends.headless; err == nil && n > 0 && c.name == "classify" && c.Settings.Classify.Read == "first" && !c.Held {
+		notes = append(notes, fmt.Sprintf("classify: %d texts or pieces of one lack the begin token that exlm gave every text; the state of their first token stands for them; hint: palimpsest data build --bos", n))
+	}
+	return notes, err
 }
 
 // Planes names the plane that holds the classes.

@@ -5,11 +5,12 @@ import "fmt"
 // Ends is what all documents of a run have in common, for the room that their expansion takes. The objectives of a run share one,
 // which the first of them fills in Prepare; zero stands for texts between one begin and one end token.
 type Ends struct {
-	known  bool
-	most   int // begin and end tokens of a text, those that it lacks included
-	added  int // of these
-	framed int // texts that lack one
-	mask   error
+	known    bool
+	most     int // begin and end tokens of a text, those that it lacks included
+	added    int // of these
+	framed   int // texts that lack one
+	headless int // texts that lack the begin
+	mask     error
 }
 
 // room bounds the begin and end tokens of a text, and those of them that it lacks.
@@ -43,6 +44,9 @@ func (e *Ends) count(c Corpus, v Vocabulary) error {
 		before, behind := v.frames(doc.Tokens)
 		if before+behind > 0 {
 			found.framed++
+		}
+		if before > 0 {
+			found.headless++
 		}
 		found.added, found.most = max(found.added, before+behind), max(found.most, n+before+behind)
 	}

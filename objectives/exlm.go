@@ -3,6 +3,7 @@ package objectives
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"palimpsest/kernels"
 	"palimpsest/kernels/philox"
@@ -11,7 +12,7 @@ import (
 // EXLM is the run file's section on the objective exlm. Which tokens are masked is for the section mask; its key replace is not
 // read, as every selected token becomes the mask token.
 type EXLM struct {
-	K              int        `yaml:"k" min:"1" max:"64" doc:"states of a masked, begin or end token"`
+	K              int        `yaml:"k" min:"1" max:"4096" doc:"states of a masked, begin or end token"`
 	DAG            string     `yaml:"dag" enum:"dense,sparse,none" doc:"links between states: dense to all later ones, sparse to those of later tokens only; none: no links, every token's states emit it by themselves (CTC)"`
 	Rope           string     `yaml:"rope" enum:"2d,1d" doc:"positions: 2d the token's place and the number of its state, 1d the state's place in the expanded text (ours: the paper does not say which)"`
 	LinkFeatures   string     `yaml:"link_features" enum:"hidden+position,hidden" doc:"what the transition head reads of a state: its hidden state and a learned vector of its place in the expanded text, or the hidden state alone"`
@@ -27,6 +28,7 @@ type EXLM struct {
 type EXLMCompat struct {
 	CountInvalid bool `yaml:"exlm_count_invalid" doc:"texts without a path through the graph count in the mean, with a loss of 0"`
 	MaskSpecials bool `yaml:"exlm_mask_specials" doc:"special tokens may be masked"`
+	Fallback     bool `yaml:"exlm_fallback_links" doc:"of dag: sparse: states without a link, those of the last token, have links to the ones behind them"`
 }
 
 // DefaultEXLM is the published configuration.
@@ -168,6 +170,9 @@ func (x *exlm) prepare(c Corpus) (notes []string, err error) {
 	if !x.Held {
 		notes = append(notes, "exlm: what its paper and code leave open or do otherwise is ours: special tokens are not masked (exlm.compat), the mean is that of the texts that have a path, weight decay is decoupled")
 	}
+	if x.x.Compat.Fallback && x.x.DAG != "sparse" && !x.Held {
+		notes = append(notes, fmt.Sprintf("exlm.compat.exlm_fallback_links changes nothing under exlm.dag: %s, where no state that a path goes on from lacks a link", x.x.DAG))
+	}
 	if n := x.ends.framed; x.x.ExpandSpecials && n > 0 && !x.Held {
 		notes = append(notes, fmt.Sprintf("exlm: %d texts or pieces of one lack a begin or an end token and get it, as the graph of a text needs both ends", n))
 	}
@@ -183,6 +188,7 @@ func (x *exlm) Begin(p *Plan) {
 func (x *exlm) term(p *Plan) *Term {
 	t := p.term(termEXLM, Alignment, HeadLM, 1)
 	t.Mode, t.Blank, t.Sparse, t.CountLost = kernels.DAG, x.blank, x.x.DAG == "sparse", x.x.Compat.CountInvalid
+	t.Fallback = t.Sparse && x.x.Compat.Fallback
 	if !x.x.Linked() {
 		t.Mode = kernels.CTC
 	}
@@ -215,12 +221,13 @@ func (x *exlm) pathless() bool {
 	return n == 1
 }
 
-// PlanMasked appends a text whose mask tokens are to be filled, as the objective exlm sees texts: its one term has a lattice over
-// the states of the text; what it targets at masks is the mask token. It reports false for other objectives.
-func PlanMasked(o Objective, tokens []int32, p *Plan) bool {
+// PlanMasked appends a text with mask tokens, as the objective exlm sees texts: its one term has a lattice over the states of the
+// text, whose targets are those of original, the text before it was masked; where that is not known, the masked text again. It
+// reports false for other objectives.
+func PlanMasked(o Objective, seen, original []int32, p *Plan) bool {
 	x, ok := o.(*exlm)
 	if ok {
-		x.lay(Document{Tokens: tokens}, p, func(i int) bool { return tokens[i] == x.Vocabulary.Mask })
+		x.lay(Document{Tokens: original}, p, func(i int) bool { return seen[i] == x.Vocabulary.Mask })
 	}
 	return ok
 }
@@ -282,6 +289,21 @@ func (x *exlm) ask(t *Term, start int32) {
 	t.Counted++
 }
 
+// LinkGroups are what sparse links go by: a state leads to those with a larger number. It is the place of the state's token; with
+// Fallback the states of a lattice's last token have one each.
+func (t *Term) LinkGroups() []int32 {
+	if !t.Fallback {
+		return t.Sources
+	}
+	groups := slices.Clone(t.Sources)
+	for _, l := range t.Lattices {
+		for u := l.End - 1; u >= l.Start && t.Sources[u] == t.Sources[l.End-1]; u-- {
+			groups[u] += u - l.Start
+		}
+	}
+	return groups
+}
+
 // checkLattices reports what is wrong with a term of kind Alignment, but for its rows.
 func (t *Term) checkLattices(vocab int) error {
 	n := len(t.Rows)
@@ -329,6 +351,28 @@ func (t *Term) checkLattices(vocab int) error {
 		}
 	}
 	return nil
+}
+
+// Positions bounds the positions of a text of n tokens, of either axis: what a model's context must hold.
+func Positions(o Objective, n int) int {
+	second := func(e Expansion, first int) int {
+		if e.Flat {
+			return o.Cost(n)
+		}
+		return max(first, e.K+1) // of the second axis, which counts from 1
+	}
+	switch o := o.(type) {
+	case *exlm:
+		_, added := o.room()
+		return second(o.x.expansion(), n+added)
+	case *rmlm:
+		return o.Cost(n)
+	case *classify:
+		if o.expands() {
+			return second(o.Expansion, n)
+		}
+	}
+	return n
 }
 
 // MostStates bounds the states of a lattice over a text of n tokens; 0: the objective has no lattices.

@@ -21,75 +21,6 @@ func exlmSettings(change func(*Settings)) Settings {
 	return s
 }
 
-// The expansion of independent vectors: rows without padding, each masked as it says.
-func TestGoldenExpansion(t *testing.T) {
-	var file struct {
-		Special map[string]int32
-		Cases   []struct {
-			Name     string
-			K        int
-			Specials bool `json:"expand_specials"`
-			RowTail  bool `json:"compat_row_tail"`
-			Orig     [][]int32
-			Masked   [][]int
-			Len      []int
-			IDs      [][]int32
-			Pos1     [][]int32
-			Pos2     [][]int32
-			Slots    [][]int32
-			Y        [][]int32
-		}
-		ErrorCases []struct{ K int } `json:"error_cases"`
-	}
-	readGolden(t, "exlm_expand", &file)
-	rows := 0
-	for _, c := range file.Cases {
-		for b, orig := range c.Orig {
-			n, special := len(orig), file.Special
-			for n > 0 && orig[n-1] == special["pad"] {
-				n--
-			}
-			s := exlmSettings(func(s *Settings) {
-				s.EXLM.K, s.EXLM.ExpandSpecials = c.K, c.Specials
-				s.Vocabulary.BOS, s.Vocabulary.EOS, s.Vocabulary.Pad, s.Vocabulary.Mask, s.Vocabulary.Unk = special["bos"], special["eos"], special["pad"], special["mask"], special["unk"]
-				s.Vocabulary.Special = func(id int32) bool { return id <= special["mask"] }
-			})
-			o, err := New("exlm", s)
-			if err != nil {
-				t.Fatal(err)
-			}
-			x, p := o.(*exlm), new(Plan)
-			x.Begin(p)
-			x.lay(Document{ID: 7, Tokens: orig[:n]}, p, func(i int) bool { return c.Masked[b][i] == 1 })
-			if err := p.Check(vocab, 512); err != nil {
-				t.Errorf("%s, row %d: %v", c.Name, b, err)
-			}
-			term, L := p.Terms[0], c.Len[b]
-			var pos1, pos2 []int32
-			for i := range p.Tokens {
-				pos1, pos2 = append(pos1, p.Pos[2*i]), append(pos2, p.Pos[2*i+1])
-			}
-			for _, x := range []struct {
-				what      string
-				got, want []int32
-			}{{"ids", p.Tokens, c.IDs[b][:L]}, {"pos1", pos1, c.Pos1[b][:L]}, {"pos2", pos2, c.Pos2[b][:L]}, {"slots", term.Rows, c.Slots[b]}, {"places", term.Places, c.Slots[b]}, {"y", term.Targets, c.Y[b]}} {
-				if !slices.Equal(x.got, x.want) {
-					t.Errorf("%s, row %d: %s %v, want %v", c.Name, b, x.what, x.got, x.want)
-				}
-			}
-			rows++
-		}
-	}
-	for _, c := range file.ErrorCases[:1] { // the others are about padded rows, which there are none of
-		if _, err := New("exlm", exlmSettings(func(s *Settings) { s.EXLM.K = c.K })); err == nil {
-			t.Errorf("k = %d is taken", c.K)
-		}
-	}
-	if rows < 15 {
-		t.Errorf("only %d rows", rows)
-	}
-}
-
 // The number of expanded rows never exceeds the cost, which is tight: within a mask of it.
 func TestEXLMCostBoundsTheExpansion(t *testing.T) {
 	for _, change := range []func(*Settings){
@@ -245,6 +176,25 @@ func TestEXLMSwitches(t *testing.T) {
 	}
 }
 
+// The published fallback gives the states of the last token links among themselves, beside those of sparse graphs.
+func TestEXLMFallbackLinks(t *testing.T) {
+	for _, fallback := range []bool{false, true} {
+		p := planned(t, "exlm", exlmSettings(func(s *Settings) { s.EXLM.DAG, s.EXLM.K, s.EXLM.Compat.Fallback, s.Mask.P = "sparse", 2, fallback, 0.5 }), document(1, 0, 6), document(2, 0, 9))
+		term := p.Terms[0]
+		groups := term.LinkGroups()
+		for _, l := range term.Lattices {
+			for u := l.Start; u < l.End; u++ {
+				for v := u + 1; v < l.End; v++ {
+					want := term.Sources[v] > term.Sources[u] || fallback && u >= l.End-2
+					if got := groups[v] > groups[u]; got != want {
+						t.Errorf("fallback %t: a link from %d to %d of %v: %t", fallback, u, v, l, got)
+					}
+				}
+			}
+		}
+	}
+}
+
 func TestPlanMaskedTakesMasksAsTheyAre(t *testing.T) {
 	o, err := New("exlm", exlmSettings(nil))
 	if err != nil {
@@ -252,11 +202,14 @@ func TestPlanMaskedTakesMasksAsTheyAre(t *testing.T) {
 	}
 	p := new(Plan)
 	o.Begin(p)
-	if !PlanMasked(o, []int32{9, maskID, 8}, p) || !slices.Equal(p.Terms[0].Targets, []int32{0, maskID, 1}) || len(p.Tokens) != 4+1+4+1+4 {
+	if !PlanMasked(o, []int32{9, maskID, 8}, []int32{9, maskID, 8}, p) || !slices.Equal(p.Terms[0].Targets, []int32{0, maskID, 1}) || len(p.Tokens) != 4+1+4+1+4 {
+		t.Errorf("tokens %v, targets %v", p.Tokens, p.Terms[0].Targets)
+	}
+	if p.Reset(); !PlanMasked(o, []int32{9, maskID, 8}, []int32{9, 7, 8}, p) || !slices.Equal(p.Terms[0].Targets, []int32{0, 7, 1}) || p.Tokens[5] != maskID {
 		t.Errorf("tokens %v, targets %v", p.Tokens, p.Terms[0].Targets)
 	}
 	mlm, _ := New("mlm", exlmSettings(nil))
-	if PlanMasked(mlm, []int32{9}, p) {
+	if PlanMasked(mlm, []int32{9}, []int32{9}, p) {
 		t.Error("mlm lays out lattices")
 	}
 }
@@ -432,8 +385,28 @@ func TestClassifyExpandsEnds(t *testing.T) {
 	if got := p.Terms[0].Rows; !slices.Equal(got, []int32{0, 8}) || len(p.Tokens) != 18 || p.Pos[2*9+1] != 2 {
 		t.Errorf("rows %v of %d tokens, positions %v", got, len(p.Tokens), p.Pos)
 	}
+	for n, tokens := range [][]int32{d.Tokens, d.Tokens[1:]} { // a text without a begin token is told of
+		bare := d
+		bare.Tokens, s.Ends = tokens, new(Ends)
+		o, err := New("classify", s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		notes, err := Prepare(o, corpusOf(before, bare))
+		if err != nil || len(notes) != n || n > 0 && !strings.Contains(notes[0], "1 texts or pieces of one lack the begin token") {
+			t.Errorf("%v: %q", err, notes)
+		}
+	}
+	s.Expansion.K = 1 // which the second position still tells from other tokens, as in training
+	if p := planned(t, "classify", s, d); len(p.Tokens) != 6 || p.Pos[1] != 1 || p.Pos[3] != 0 || p.Pos[11] != 1 {
+		t.Errorf("one state: %d tokens, positions %v", len(p.Tokens), p.Pos)
+	}
+	p.Reset()
+	if p.Lay(d.Tokens, s.Vocabulary.End, kernels.Bidirectional, s.Expansion); len(p.Tokens) != 6 || p.Pos[1] != 1 || p.Pos[3] != 0 {
+		t.Errorf("one state: %d tokens, positions %v", len(p.Tokens), p.Pos)
+	}
 	s.Classify.Expand = false
-	if p := planned(t, "classify", s, before, d); len(p.Tokens) != 10 {
+	if p := planned(t, "classify", s, before, d); len(p.Tokens) != 10 || p.Pos[1] != 0 {
 		t.Errorf("%d tokens unexpanded", len(p.Tokens))
 	}
 }

@@ -6,9 +6,12 @@ import "palimpsest/kernels"
 // token, so that only their second position tells them apart. The first position of a row is its token's place, the second
 // counts the states of an expanded token from 1 and is 0 for the others.
 type Expansion struct {
-	K    int  // states of an expanded position; below 2 nothing is expanded
+	K    int  // states of an expanded position; 0: nothing is expanded
 	Flat bool // there is one position only, which counts rows
 }
+
+// On reports whether anything is expanded. A position with one state is still told apart, by its second position.
+func (e Expansion) On() bool { return e.K > 0 }
 
 // expand appends a text as one bidirectional segment in which the positions that many marks have k rows. seen is what the
 // network sees, original what stood there. It appends the first row of every position to starts.
@@ -41,7 +44,7 @@ func (p *Plan) expand(id int64, seen, original []int32, many []bool, mask kernel
 func (p *Plan) Lay(tokens []int32, many func(id int32) bool, mask kernels.Mask, e Expansion) (rows []int32) {
 	expanded := make([]bool, len(tokens))
 	for i, id := range tokens {
-		expanded[i] = e.K > 1 && many(id)
+		expanded[i] = e.On() && many(id)
 	}
 	return p.expand(0, tokens, tokens, expanded, mask, e, nil)
 }

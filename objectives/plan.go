@@ -94,6 +94,7 @@ type Term struct {
 	Mode      kernels.AlignmentMode
 	Blank     int32 // of CTC
 	Sparse    bool  // links lead to states of later groups only
+	Fallback  bool  // of Sparse: states without a later group lead to those behind them
 	CountLost bool  // lattices without a path stay in the denominator
 	// Of terms whose Options.Reweigh is on, which have no Weights:
 	RowClasses []uint8   // [len(Rows)] 0, 1 or not counted, for rules by class; otherwise nil

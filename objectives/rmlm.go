@@ -7,7 +7,7 @@ import (
 
 // RMLM is the run file's section on the objective rmlm.
 type RMLM struct {
-	K int `yaml:"k" min:"1" max:"64" doc:"how often every token stands side by side"`
+	K int `yaml:"k" min:"1" max:"4096" doc:"how often every token stands side by side"`
 }
 
 // DefaultRMLM is one point of the study: with mask.p 0.387 as many tokens lose all their copies as under 15 % masking.

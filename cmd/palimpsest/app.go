@@ -32,7 +32,7 @@ func newApp() *cli.App {
 		DisableSliceFlagSeparator: true, // --set mask.replace=[1,0,0] is one value
 		ExitErrHandler:            func(*cli.Context, error) {},
 		Commands: []*cli.Command{
-			doctorCommand(), tokenizerCommand(), dataCommand(), trainCommand(), sweepCommand(), shadCommand(), evalCommand(), fillMaskCommand(),
+			doctorCommand(), tokenizerCommand(), dataCommand(), trainCommand(), sweepCommand(), shadCommand(), evalCommand(), fillMaskCommand(), exlmCommand(),
 			generateCommand(), importModelCommand(), exportModelCommand(), presetCommand(), reportCommand(), benchCommand(), completionCommand(), manualCommand(),
 		},
 		OnUsageError: usageError,

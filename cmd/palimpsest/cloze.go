@@ -16,9 +16,10 @@ import (
 
 // A cloze is a text with holes.
 type cloze struct {
-	ids   []int32  // what the model reads
-	shown string   // the text with the masks in place; of a held-out document one line
-	truth []string // what was masked, when that is known
+	ids      []int32  // what the model reads
+	original []int32  // the same before it was masked, when that is known
+	shown    string   // the text with the masks in place; of a held-out document one line
+	truth    []string // what was masked, when that is known
 }
 
 // writtenMasks reads a text in which the user wrote masks. A space before a mask is left to the answer, as tokens of words
@@ -63,7 +64,7 @@ func maskWords(t *text.Tokenizer, ids []int32, from, to int, share float64, draw
 	if len(words) == 0 {
 		words = others
 	}
-	out := cloze{ids: slices.Clone(ids)}
+	out := cloze{ids: slices.Clone(ids), original: ids}
 	if len(words) > 0 {
 		always := words[draw.IntN(len(words))]
 		for _, word := range words {
@@ -108,6 +109,14 @@ func documentEnds(m *engine.Model) (bos, eos int32) {
 		bos, eos = t.BOS, t.EOS
 	}
 	return bos, eos
+}
+
+// frame puts the text between a document's ends.
+func (z *cloze) frame(bos, eos int32) {
+	z.ids = framed(z.ids, bos, eos)
+	if z.original != nil {
+		z.original = framed(z.original, bos, eos)
+	}
 }
 
 // framed puts a text's tokens between those of a document's ends.
@@ -165,7 +174,7 @@ func heldOutClozes(m *engine.Model, n int, share float64, seed uint64) ([]cloze,
 		if len(z.truth) == 0 {
 			continue
 		}
-		z.ids = framed(z.ids, bos, eos)
+		z.frame(bos, eos)
 		clozes = append(clozes, z)
 	}
 	if len(clozes) == 0 {

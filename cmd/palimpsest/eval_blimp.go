@@ -28,7 +28,7 @@ func evalBlimpCommand() *cli.Command {
 			"palimpsest eval blimp --model runs/first --data blimp/causative.jsonl --score mlm --out predictions.jsonl") +
 			"\n\nEvery *.jsonl file of the folder is a set; its lines have sentence_good and sentence_bad, and may have BLiMP's UID, field, linguistics_term and pairID. " +
 			"A pair is right where the good sentence scores higher; equal scores are wrong. clm is the sum of the tokens' log-probabilities given those before them, " +
-			"mlm the sum given all others, each masked in turn. prefix takes what both sentences begin with for a prompt whose tokens see each other both ways, and scores the rest as clm. clm and mlm are given for every model, also for one that was trained for one of them only.",
+			"mlm the sum given all others, each masked in turn. Models of exlm answer mlm with what the states of a mask say together. prefix takes what both sentences begin with for a prompt whose tokens see each other both ways, and scores the rest as clm. clm and mlm are given for every model, also for one that was trained for one of them only.",
 		Flags: append(modelFlags(),
 			&cli.StringFlag{Name: "data", Usage: "`FOLDER` of *.jsonl files, or one of them"},
 			&cli.StringFlag{Name: "score", Value: "both", Usage: "clm, mlm or `both`; prefix: what a pair begins with is seen both ways, the rest scored as clm; all"},
@@ -70,6 +70,16 @@ func scoringOf(c *cli.Context, m *engine.Model) (o eval.Scoring, err error) {
 		o.BOS = o.EOS // what ends a document stands before the next
 	}
 	o.Mask = m.Tokenizer.Mask
+	if recall := m.Recall(); recall != nil && !o.Next {
+		bos, eos := documentEnds(m)
+		o.Recall = func(texts, targets [][]int32) ([][]float64, error) {
+			whole := make([][]int32, len(texts))
+			for i, ids := range texts {
+				whole[i] = framed(ids, bos, eos)
+			}
+			return recall(whole, targets)
+		}
+	}
 	return o, o.Check()
 }
 
@@ -111,6 +121,10 @@ func evalBlimp(c *cli.Context) error {
 			return err
 		}
 	}
+	notes := []string{}
+	if o.Causal || o.Prefix || o.Recall == nil {
+		notes = unexpanded(m)
+	}
 	result := struct {
 		Model   string   `json:"model"`
 		Step    int64    `json:"step"`
@@ -122,7 +136,7 @@ func evalBlimp(c *cli.Context) error {
 		PerS    float64  `json:"pairs_per_second"`
 		Notes   []string `json:"notes"`
 	}{m.Dir, m.Step, trainedFor(m.Config), o.Kinds(), map[bool]string{true: "next", false: "same"}[o.Next],
-		eval.SummarisePairs(pairs, scored, o.Kinds()), seconds, float64(len(pairs)) / max(seconds, 1e-9), unexpanded(m)}
+		eval.SummarisePairs(pairs, scored, o.Kinds()), seconds, float64(len(pairs)) / max(seconds, 1e-9), notes}
 	return show(c, result, func(w io.Writer) {
 		fmt.Fprintf(w, "%s, step %d, trained for %s: %s pairs in %d sets, in %.1f s (%.0f pairs/s)\n", m.Dir, m.Step, strings.Join(result.Trained, ", "),
 			count(len(pairs)), len(result.Sets), seconds, result.PerS)

@@ -22,9 +22,11 @@ func evalLogitsCommand() *cli.Command {
 		ArgsUsage: "[IDS...]",
 		Description: example("palimpsest eval logits --model models/gpt2 --out ours.safetensors 464,2068,7586,21831",
 			"python -c \"from safetensors.numpy import load_file; print(load_file('ours.safetensors')['logits.0'])\"") +
-			"\n\nAn argument, or a line of --input, is a sequence: ids with commas or spaces between them, taken as they are. FILE has hidden.N [tokens, width] and logits.N [tokens, vocabulary] of the N-th one.",
+			"\n\nAn argument, or a line of --input, is a sequence: ids with commas or spaces between them, taken as they are. FILE has hidden.N [tokens, width] and logits.N [tokens, vocabulary] of the N-th one. " +
+			"Models of exlm and rmlm, and those tuned from exlm, read a sequence as in training: tokens with several states have as many rows, and places.N [rows] says which token each is of.",
 		Flags: append(modelFlags(), inputFlag(),
-			&cli.StringFlag{Name: "out", Usage: "safetensors `FILE` to write"}),
+			&cli.StringFlag{Name: "out", Usage: "safetensors `FILE` to write"},
+			&cli.BoolFlag{Name: "single", Usage: "one state for every token, also in models that saw several in training"}),
 		Action: evalLogits,
 	}
 }
@@ -54,22 +56,30 @@ func evalLogits(c *cli.Context) error {
 	defer m.Close()
 	var tensors []checkpoint.Tensor
 	for i, ids := range sequences {
-		out, err := m.Outputs(ids)
+		out, err := m.Outputs(ids, c.Bool("single"))
 		if err != nil {
 			return fmt.Errorf("sequence %d: %w", i+1, err)
 		}
+		width, vocab := m.Config.Model.Width, int(m.Config.Model.Vocab)
 		tensors = append(tensors,
-			checkpoint.Tensor{Name: fmt.Sprintf("hidden.%d", i), DType: checkpoint.F32, Shape: []int{len(ids), m.Config.Model.Width}, Data: out.Hidden},
-			checkpoint.Tensor{Name: fmt.Sprintf("logits.%d", i), DType: checkpoint.F32, Shape: []int{len(ids), int(m.Config.Model.Vocab)}, Data: out.Logits})
+			checkpoint.Tensor{Name: fmt.Sprintf("hidden.%d", i), DType: checkpoint.F32, Shape: []int{len(out.Hidden) / width, width}, Data: out.Hidden},
+			checkpoint.Tensor{Name: fmt.Sprintf("logits.%d", i), DType: checkpoint.F32, Shape: []int{len(out.Logits) / vocab, vocab}, Data: out.Logits})
+		if out.Places != nil {
+			tensors = append(tensors, checkpoint.Tensor{Name: fmt.Sprintf("places.%d", i), DType: checkpoint.I32, Shape: []int{len(out.Places)}, Data: out.Places})
+		}
 	}
 	if err := writeTensors(c.String("out"), tensors); err != nil {
 		return err
+	}
+	notes := []string{}
+	if c.Bool("single") {
+		notes = unexpanded(m)
 	}
 	result := struct {
 		File      string   `json:"file"`
 		Sequences int      `json:"sequences"`
 		Notes     []string `json:"notes"`
-	}{c.String("out"), len(sequences), unexpanded(m)}
+	}{c.String("out"), len(sequences), notes}
 	return show(c, result, func(w io.Writer) {
 		fmt.Fprintf(w, "%s: hidden states and logits of %d sequences\n", result.File, result.Sequences)
 		writeNotes(w, result.Notes)

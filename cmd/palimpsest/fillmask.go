@@ -81,7 +81,7 @@ func fillMask(c *cli.Context) error {
 	if heldOut > 0 {
 		clozes, err = heldOutClozes(m, heldOut, share, c.Uint64("seed"))
 	} else {
-		clozes, err = readClozes(c, m)
+		clozes, err = readClozes(c, m, c.IsSet("mask-random"))
 	}
 	if err != nil {
 		return err
@@ -97,8 +97,8 @@ func fillMask(c *cli.Context) error {
 	return showAnswers(c, clozeViews(m.Tokenizer, clozes, answers))
 }
 
-// readClozes makes clozes of the texts that the user gave.
-func readClozes(c *cli.Context, m *engine.Model) ([]cloze, error) {
+// readClozes makes clozes of the texts that the user gave, of whose words random masks a share; otherwise the user wrote the masks.
+func readClozes(c *cli.Context, m *engine.Model, random bool) ([]cloze, error) {
 	lines, err := inputLines(c)
 	if err != nil {
 		return nil, err
@@ -107,15 +107,17 @@ func readClozes(c *cli.Context, m *engine.Model) ([]cloze, error) {
 	clozes := make([]cloze, len(lines))
 	for i, line := range lines {
 		z := &clozes[i]
-		if c.IsSet("mask-random") {
+		if random {
 			draw := philox.New(c.Uint64("seed"), philox.StreamMask, uint64(i), 0)
 			ids := m.Tokenizer.Encode(nil, []byte(line))
 			*z = maskWords(m.Tokenizer, ids, 0, len(ids), c.Float64("mask-random"), &draw)
 		} else {
 			*z = writtenMasks(m.Tokenizer, line)
 		}
-		z.ids = framed(z.ids, bos, eos)
+		z.frame(bos, eos)
 		switch n := len(z.ids); {
+		case random && !slices.Contains(z.ids, m.Tokenizer.Mask):
+			return nil, fault.Data.Errorf("text %d: %q has no word to mask", i+1, line)
 		case !slices.Contains(z.ids, m.Tokenizer.Mask):
 			return nil, fault.Data.Errorf("text %d: nothing to fill in %q; hint: write <mask>, or use --mask-random 0.15", i+1, line)
 		case n > m.Config.Model.Context:

@@ -187,3 +187,44 @@ func TestTellingLine(t *testing.T) {
 		t.Errorf("the line is %q", got)
 	}
 }
+
+// What exlm trained is read with its states: masks and targets on the path, rows of every state, pairs by what states say together.
+func TestExpandedModel(t *testing.T) {
+	texts, tokenizer := corpus(t)
+	shards := filepath.Join(t.TempDir(), "shards")
+	must(t, "data", "build", "--tokenizer", tokenizer, "--unit", "paragraph", "--out", shards, texts)
+	out := filepath.Join(t.TempDir(), "run")
+	must(t, append(append([]string{"train", "--preset", "exlm-cpu-tiny", "--data", shards, "--out", out}, smallest...),
+		"--set", "model={preset: exlm-tiny, layers: 1, width: 32, heads: 2, kv_heads: 2, ff: 64}", "--set", "data.length=24")...)
+
+	var aligned alignView
+	if err := json.Unmarshal([]byte(must(t, "exlm", "align", "--model", out, "--mask-random", "0.3", "--json", "The quick brown fox")), &aligned); err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(aligned.Text, "<mask>"); n == 0 || len(aligned.Path) != n+2 || aligned.LogP == nil || *aligned.BestLogP > *aligned.LogP || aligned.Path[0].State != 1 {
+		t.Errorf("%+v", aligned)
+	}
+	if page := must(t, "exlm", "align", "--model", out, "--held-out", "2"); !strings.Contains(page, "log P") || !strings.Contains(page, "4/4") {
+		t.Error(page)
+	}
+	file := filepath.Join(t.TempDir(), "rows.safetensors")
+	if page := must(t, "eval", "logits", "--model", out, "--out", file, "5,6"); strings.Contains(page, "note") {
+		t.Error(page)
+	}
+	if page := must(t, "eval", "logits", "--model", out, "--single", "--out", file, "5,6"); !strings.Contains(page, "note: exlm trained this model with 4 states") {
+		t.Error(page)
+	}
+	pairs := filepath.Join(t.TempDir(), "pairs.jsonl")
+	if err := os.WriteFile(pairs, []byte(`{"sentence_good": "The quick fox", "sentence_bad": "The fox quick"}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if page := must(t, "eval", "blimp", "--model", out, "--data", pairs, "--score", "mlm"); strings.Contains(page, "note: exlm") {
+		t.Error(page)
+	}
+	plain := filepath.Join(t.TempDir(), "plain")
+	must(t, append([]string{"train", "--preset", "mlm-cpu-tiny", "--data", shards, "--out", plain}, smallest...)...)
+	refuses(t, 2, []string{"was not trained by exlm"}, "exlm", "align", "--model", plain, "text")
+	refuses(t, 2, []string{"--mask-random: want a share"}, "exlm", "align", "--model", out, "--mask-random", "2", "text")
+	refuses(t, 2, []string{"not both"}, "exlm", "align", "--model", out, "--held-out", "1", "text")
+	refuses(t, 3, []string{"has no word to mask"}, "exlm", "align", "--model", out, " ")
+}

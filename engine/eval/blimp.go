@@ -2,6 +2,7 @@ package eval
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"palimpsest/engine/fault"
 	"palimpsest/engine/model"
@@ -16,6 +17,9 @@ type Scoring struct {
 	Next           bool  // the model was trained so that the state at t names the token hidden at t+1 (mntp)
 	BOS, EOS, Mask int32 // Mask for Masked; BOS for Causal, and for Masked with Next
 	PerToken       bool  // divide by the number of tokens that are scored
+	// Recall returns the log-probabilities of targets at the one mask of each text, given without ends, for models that read masks
+	// otherwise than with one state; nil: the masked score is made here.
+	Recall func(texts, targets [][]int32) ([][]float64, error)
 }
 
 // Check reports what a scoring lacks.
@@ -54,6 +58,60 @@ type scorer struct {
 	rows    []int32
 	targets []int32
 	into    []*float64 // by row, what its log-likelihood is added to
+
+	recalled recalled
+}
+
+// recalled are the masked sequences for Scoring.Recall. Sentences that differ in one token alone share the one in which it is masked.
+type recalled struct {
+	texts, targets [][]int32
+	into           [][]*float64
+	tokens         int
+}
+
+// recalledAtOnce is about how many tokens of masked sequences are held in memory.
+const recalledAtOnce = 1 << 15
+
+// recall adds the sequence with the token at index t masked.
+func (s *scorer) recall(ids []int32, t int, into *float64) error {
+	r := &s.recalled
+	s.keyOf(ids, t)
+	at, known := s.masked[string(s.key)]
+	if !known {
+		text := slices.Clone(ids)
+		text[t] = s.o.Mask
+		at = int32(len(r.texts))
+		s.masked[string(s.key)] = at
+		r.texts, r.targets, r.into, r.tokens = append(r.texts, text), append(r.targets, nil), append(r.into, nil), r.tokens+len(text)
+	}
+	r.targets[at], r.into[at] = append(r.targets[at], ids[t]), append(r.into[at], into)
+	if r.tokens < recalledAtOnce {
+		return nil
+	}
+	return s.flushRecalled()
+}
+
+// flushRecalled scores the masked sequences that were gathered.
+func (s *scorer) flushRecalled() error {
+	r := &s.recalled
+	if len(r.texts) == 0 {
+		return nil
+	}
+	if s.stop != nil && s.stop() {
+		return ErrInterrupted
+	}
+	logP, err := s.o.Recall(r.texts, r.targets)
+	if err != nil {
+		return err
+	}
+	for i, list := range r.into {
+		for k, into := range list {
+			*into += logP[i][k]
+		}
+	}
+	*r = recalled{}
+	clear(s.masked)
+	return nil
 }
 
 // ScoreSentences returns the scores of sentences, given as token ids without special ones at their ends. All sequences of all
@@ -79,6 +137,9 @@ func ScoreSentences(a *model.Activations, w *model.Weights, capacity model.Capac
 		}
 	}
 	if err := s.flush(); err != nil {
+		return nil, err
+	}
+	if err := s.flushRecalled(); err != nil {
 		return nil, err
 	}
 	if o.PerToken {
@@ -120,6 +181,12 @@ func (s *scorer) add(ids []int32, to *Scores) error {
 		before = 1
 	}
 	for t, id := range ids {
+		if s.o.Recall != nil {
+			if err := s.recall(ids, t, &to.Masked); err != nil {
+				return err
+			}
+			continue
+		}
 		start, err := s.hide(ids, t)
 		if err != nil {
 			return err
@@ -132,13 +199,7 @@ func (s *scorer) add(ids []int32, to *Scores) error {
 // hide returns the first row of the sequence with the token at index t masked. Sentences that differ in one token alone, as
 // those of many pairs do, share the sequence in which it is masked.
 func (s *scorer) hide(ids []int32, t int) (start int, err error) {
-	s.key = s.key[:0]
-	for i, id := range ids {
-		if i == t {
-			id = -1
-		}
-		s.key = binary.LittleEndian.AppendUint32(s.key, uint32(id))
-	}
+	s.keyOf(ids, t)
 	if row, known := s.masked[string(s.key)]; known && len(s.rows) < s.capacity.Rows {
 		return int(row), nil
 	}
@@ -146,6 +207,17 @@ func (s *scorer) hide(ids []int32, t int) (start int, err error) {
 		s.masked[string(s.key)] = int32(start)
 	}
 	return start, err
+}
+
+// keyOf fills s.key with a sentence whose token at index t is masked.
+func (s *scorer) keyOf(ids []int32, t int) {
+	s.key = s.key[:0]
+	for i, id := range ids {
+		if i == t {
+			id = -1
+		}
+		s.key = binary.LittleEndian.AppendUint32(s.key, uint32(id))
+	}
 }
 
 func (s *scorer) ask(row int, target int32, into *float64) {
@@ -199,7 +271,9 @@ func (s *scorer) flush() error {
 	at := s.a.ForwardRows(s.w, s.rows)
 	err := s.a.RowNLL(s.w, at, s.targets, func(i int, nll float32) { *s.into[i] -= float64(nll) })
 	p.Reset()
-	clear(s.masked)
+	if s.o.Recall == nil { // whose sequences are none of this step
+		clear(s.masked)
+	}
 	s.rows, s.targets, s.into = s.rows[:0], s.targets[:0], s.into[:0]
 	return err
 }

@@ -359,6 +359,28 @@ func TestScorePairs(t *testing.T) {
 			t.Errorf("%d scores %+v, alone %+v", k, got, want)
 		}
 	}
+	o.Recall = func(texts, targets [][]int32) (logP [][]float64, err error) { // what models with states answer, here of one state
+		if len(texts) != 2*3+2 { // the alike ones share their texts
+			t.Errorf("%d texts", len(texts))
+		}
+		for i, text := range texts {
+			var list []float64
+			for _, y := range targets[i] {
+				list = append(list, logProb(t, b, w, framedBy(bosID, text, eosID), kernels.Bidirectional, 1+slices.Index(text, mask), y))
+			}
+			logP = append(logP, list)
+		}
+		return logP, nil
+	}
+	recalled, err := ScorePairs(a, w, capacity, pairs, encode, o, nil)
+	for i := range recalled {
+		for k, got := range []Scores{recalled[i].Good, recalled[i].Bad} {
+			want := []Scores{scored[i].Good, scored[i].Bad}[k]
+			if err != nil || math.Abs(got.Masked-want.Masked) > 1e-4 || math.Abs(got.Causal-want.Causal) > 1e-4 {
+				t.Errorf("%v: pair %d, sentence %d: %+v recalled, %+v by one state", err, i, k, got, want)
+			}
+		}
+	}
 	if scored[0].Alike || !scored[1].Alike || scored[1].Right("clm") || scored[1].Right("fused") || scored[0].Tokens != [2]int{3, 3} {
 		t.Errorf("%+v", scored)
 	}

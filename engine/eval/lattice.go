@@ -269,10 +269,9 @@ func each(n int, f func(i int)) {
 	group.Wait()
 }
 
-// eachMask runs a plan of lattices and calls f, in order, with what is said of every expanded mask token: the number of its segment,
-// what its states say together, and the distribution of the state that stands for it on the most likely path that
-// visits one state of every token; nil without links.
-func eachMask(a *model.Activations, w *model.Weights, p *objectives.Plan, mask int32, f func(segment int, together, onPath []float64)) error {
+// eachLattice runs a plan of lattices, reads every one of them, several at a time, and calls use with what was read and the number
+// of its segment, in order.
+func eachLattice[T any](a *model.Activations, w *model.Weights, p *objectives.Plan, read func(r *reader, t *objectives.Term, l kernels.Lattice) T, use func(segment int, read T)) error {
 	if len(p.Terms) != 1 || p.Terms[0].Kind != objectives.Alignment {
 		return fmt.Errorf("the plan has no lattices")
 	}
@@ -282,23 +281,40 @@ func eachMask(a *model.Activations, w *model.Weights, p *objectives.Plan, mask i
 	a.Forward(w)
 	t, segment := &p.Terms[0], 0
 	return a.Lattices(w, 0, func(list []model.Lattice) {
-		for _, l := range list {
-			bounds := t.Lattices[l.Index]
-			for t.Offsets[segment+1] <= bounds.Start {
+		all := make([]T, len(list))
+		each(len(list), func(i int) { all[i] = read(newReader(list[i], t), t, t.Lattices[list[i].Index]) })
+		for i, l := range list {
+			for t.Offsets[segment+1] <= t.Lattices[l.Index].Start {
 				segment++
 			}
-			r, groups := newReader(l, t), expandedOf(p, t, bounds)
-			visits, path := r.visits(), r.path(groups)
-			for i, g := range groups {
-				if g.seen != mask {
-					continue
-				}
-				var onPath []float64
-				if path != nil {
-					onPath = r.state(path[i])
-				}
-				f(segment, r.token(g, visits), onPath)
+			use(segment, all[i])
+		}
+	})
+}
+
+// told is what a model says of an expanded mask token: what its states say together, and the distribution of the state that stands
+// for it on the most likely path that visits one state of every token; nil without links.
+type told struct{ together, onPath []float64 }
+
+// eachMask runs a plan of lattices and calls f, in order, with the number of its segment and what is said of every expanded mask token.
+func eachMask(a *model.Activations, w *model.Weights, p *objectives.Plan, mask int32, f func(segment int, s told)) error {
+	return eachLattice(a, w, p, func(r *reader, t *objectives.Term, l kernels.Lattice) (list []told) {
+		groups := expandedOf(p, t, l)
+		visits, path := r.visits(), r.path(groups)
+		for i, g := range groups {
+			if g.seen != mask {
+				continue
 			}
+			s := told{together: r.token(g, visits)}
+			if path != nil {
+				s.onPath = r.state(path[i])
+			}
+			list = append(list, s)
+		}
+		return list
+	}, func(segment int, list []told) {
+		for _, s := range list {
+			f(segment, s)
 		}
 	})
 }
@@ -307,11 +323,12 @@ func eachMask(a *model.Activations, w *model.Weights, p *objectives.Plan, mask i
 // states on the most likely path, or without links what a token's states emit together.
 func FillLattices(a *model.Activations, w *model.Weights, p *objectives.Plan, mask int32, top int) ([][][]Answer, error) {
 	answers := make([][][]Answer, len(p.Segments))
-	err := eachMask(a, w, p, mask, func(segment int, together, onPath []float64) {
-		if onPath != nil {
-			together = onPath
+	err := eachMask(a, w, p, mask, func(segment int, s told) {
+		answer := s.together
+		if s.onPath != nil {
+			answer = s.onPath
 		}
-		answers[segment] = append(answers[segment], likeliest(together, top))
+		answers[segment] = append(answers[segment], likeliest(answer, top))
 	})
 	if err != nil {
 		return nil, err
@@ -322,11 +339,91 @@ func FillLattices(a *model.Activations, w *model.Weights, p *objectives.Plan, ma
 // RecoverLattices is Recover of texts that a plan has as lattices: targets are those of the masks of all its segments, in order. What
 // the states of a mask say together is what counts, as in evaluations of loss.
 func RecoverLattices(a *model.Activations, w *model.Weights, p *objectives.Plan, mask int32, targets []int32) (r Recovery, err error) {
-	err = eachMask(a, w, p, mask, func(_ int, together, _ []float64) {
-		r.see(together, targets[r.Tokens])
-	})
+	err = eachMask(a, w, p, mask, func(_ int, s told) { r.see(s.together, targets[r.Tokens]) })
 	r.mean()
 	return r, err
+}
+
+// RecallLattices returns the log-probability that the states of a mask together give each of its targets, for all masks of a plan, in
+// order.
+func RecallLattices(a *model.Activations, w *model.Weights, p *objectives.Plan, mask int32, targets [][]int32) (logP [][]float64, err error) {
+	err = eachMask(a, w, p, mask, func(_ int, s told) {
+		var list []float64
+		for _, y := range targets[len(logP)] {
+			list = append(list, math.Log(math.Max(s.together[y], math.SmallestNonzeroFloat64)))
+		}
+		logP = append(logP, list)
+	})
+	return logP, err
+}
+
+// A PathStep is a target of a text on the likeliest path through its graph, and the state that emits it. Places count tokens of the
+// text, its ends included.
+type PathStep struct {
+	Target        int32
+	Place         int     // of the token that is asked for
+	Source        int     // of the token whose state emits it, which may be another one
+	State, States int     // number of the state among those of its token, from 1
+	Emission      float64 // log-probability of the target at the state
+	Link          float64 // log-probability of the link from the state before; 0 for the first
+	Share         float64 // of all paths, weighed by their probability: those on which this state emits this target
+}
+
+// An AlignedText is how the targets of a text align with its states.
+type AlignedText struct {
+	LogP, BestLogP float64    // of all paths, of the likeliest; -Inf where there is none
+	Path           []PathStep // nil where there is none
+}
+
+// AlignLattices aligns the targets of every segment of a plan with the states of its graph, along the likeliest path. A segment
+// without a graph has no path.
+func AlignLattices(a *model.Activations, w *model.Weights, p *objectives.Plan) ([]AlignedText, error) {
+	texts := make([]AlignedText, len(p.Segments))
+	for i := range texts {
+		texts[i].LogP, texts[i].BestLogP = math.Inf(-1), math.Inf(-1)
+	}
+	err := eachLattice(a, w, p, func(r *reader, t *objectives.Term, l kernels.Lattice) AlignedText {
+		return r.align(expandedOf(p, t, l), t, l)
+	},
+		func(segment int, text AlignedText) { texts[segment] = text })
+	return texts, err
+}
+
+// align sums over the paths that emit the targets of a graph and follows the likeliest.
+func (r *reader) align(groups []expanded, t *objectives.Term, l kernels.Lattice) (a AlignedText) {
+	S, M := r.States, len(groups)
+	match, logE := make([]float64, M*S), make([]float64, S*S)
+	for u := range S {
+		z := r.Logits[u*r.V:][:r.V]
+		lse := logSumExp(z)
+		for i, g := range groups {
+			match[i*S+u] = float64(z[g.target]) - lse
+		}
+	}
+	for i, e := range r.LogE {
+		logE[i] = float64(e)
+	}
+	logP, share := []float64{0}, make([]float64, M*S)
+	kernels.NewRef64().Alignment(kernels.Alignment{LogP: kernels.HostBuf(logP), Match: kernels.HostBuf(match), LogE: kernels.HostBuf(logE),
+		DMatch: kernels.HostBuf(share), DLogE: kernels.HostBuf(make([]float64, S*S)), Lattices: []kernels.Lattice{{End: int32(S), Last: int32(M)}},
+		Mode: kernels.DAG, Grad: true, GradScale: -1})
+	path, best := kernels.BestAlignment(match, logE, M, S)
+	a.LogP, a.BestLogP = logP[0], best
+	for i, u := range path {
+		at := int(l.Start) + u
+		s := PathStep{Target: groups[i].target, Place: int(t.Sources[int(l.Start)+groups[i].from]), Source: int(t.Sources[at]),
+			Emission: match[i*S+u], Share: share[i*S+u]}
+		for _, g := range groups {
+			if g.from <= u && u < g.to {
+				s.State, s.States = u-g.from+1, g.to-g.from
+			}
+		}
+		if i > 0 {
+			s.Link = logE[path[i-1]*S+u]
+		}
+		a.Path = append(a.Path, s)
+	}
+	return a
 }
 
 // likeliest returns the k most probable tokens; ties go to the smaller id.

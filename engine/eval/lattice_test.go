@@ -96,6 +96,35 @@ func TestVisitsAndPathByEnumeration(t *testing.T) {
 	}
 }
 
+// The alignment of known targets against all paths one by one: their sum, the likeliest, and the share of those that a state is on.
+func TestAlignByEnumeration(t *testing.T) {
+	const S, V = 9, 4
+	groups := []expanded{{from: 0, to: 3, target: 2}, {from: 3, to: 6, target: 1}, {from: 6, to: 9, target: 3}}
+	term := &objectives.Term{Mode: kernels.DAG, Sources: []int32{9, 0, 0, 0, 5, 5, 5, 7, 7, 7}} // a state of a lattice before it
+	r := newReader(randomLattice(S, V, true), term)
+	total, best, middle := 0.0, 0.0, 0
+	for u := 1; u < S-1; u++ { // three targets have one inner state
+		p := r.state(0)[2] * math.Exp(float64(r.LogE[u])) * r.state(u)[1] * math.Exp(float64(r.LogE[u*S+S-1])) * r.state(S - 1)[3]
+		if total += p; p > best {
+			best, middle = p, u
+		}
+	}
+	a := r.align(groups, term, kernels.Lattice{Start: 1, End: 1 + S})
+	if math.Abs(a.LogP-math.Log(total)) > 1e-6 || math.Abs(a.BestLogP-math.Log(best)) > 1e-6 || len(a.Path) != 3 {
+		t.Fatalf("%+v, want %g and %g", a, math.Log(total), math.Log(best))
+	}
+	s, sum := a.Path[1], 0.0
+	if s.Target != 1 || s.Place != 5 || s.Source != int(term.Sources[1+middle]) || s.State != middle%3+1 || s.States != 3 || math.Abs(s.Share-best/total) > 1e-6 || s.Link != float64(r.LogE[middle]) {
+		t.Errorf("%+v, want state %d with the share %g", s, middle, best/total)
+	}
+	for _, s := range a.Path {
+		sum += s.Emission + s.Link
+	}
+	if math.Abs(sum-a.BestLogP) > 1e-9 || a.Path[2].State != 3 || math.Abs(a.Path[2].Share-1) > 1e-9 {
+		t.Errorf("the steps add up to %g of %g: %+v", sum, a.BestLogP, a.Path)
+	}
+}
+
 // Without links, a token's probability is that of all the ways in which its states emit it alone.
 func TestEmittedByEnumeration(t *testing.T) {
 	const S, V, blank = 4, 5, 2

@@ -16,7 +16,7 @@ type alignActivations struct {
 	match, dmatch   kernels.Buf // [E,S] of every lattice of the chunk
 	lse             kernels.Buf // [chunk]
 	loss, lost      kernels.Buf // by lattice
-	places, sources kernels.Buf // int32 [R]
+	places, sources kernels.Buf // int32 [R]; sources: what sparse links go by
 	links           linkActivations
 
 	lattices []kernels.Lattice // of the chunk, as they lie in it
@@ -54,7 +54,7 @@ func (a *Activations) loadLattices(t *objectives.Term) error {
 		}
 	}
 	a.b.Upload(a.align.places, t.Places)
-	a.b.Upload(a.align.sources, t.Sources)
+	a.b.Upload(a.align.sources, t.LinkGroups())
 	return nil
 }
 

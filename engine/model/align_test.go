@@ -86,12 +86,14 @@ func (f *alignedFixture) loss(t *testing.T, gradient bool) float64 {
 func TestAlignmentGradients(t *testing.T) {
 	const h = 1e-5
 	for _, x := range []struct{ dag, features, positions string }{
-		{"dense", "hidden+position", "rope2d"}, {"sparse", "hidden+position", "rope2d"}, {"none", "none", "rope2d"}, {"dense", "hidden", "rope"},
+		{"dense", "hidden+position", "rope2d"}, {"sparse", "hidden+position", "rope2d"}, {"fallback", "hidden+position", "rope2d"}, {"none", "none", "rope2d"}, {"dense", "hidden", "rope"},
 	} {
 		for _, chunk := range []int{0, 24} {
 			t.Run(fmt.Sprint(x, chunk), func(t *testing.T) {
 				p := alignedPlan(t, alignedSettings(func(e *objectives.EXLM) {
-					e.DAG = x.dag
+					if e.DAG = x.dag; x.dag == "fallback" {
+						e.DAG, e.Compat.Fallback = "sparse", true
+					}
 					if x.positions == "rope" {
 						e.Rope = "1d"
 					}

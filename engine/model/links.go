@@ -12,7 +12,7 @@ type Links struct {
 	Features  string `yaml:"features" enum:",none,hidden,hidden+position" doc:"what the transition head of exlm reads of a state; none: there is no such head; open: the preset's, or as the section exlm says"`
 	Heads     int    `yaml:"heads" min:"0" doc:"its heads; 0: exlm.link_heads, or as many as attention heads"`
 	Positions int    `yaml:"positions" min:"0" doc:"rows of its table of places: longest expanded text; 0: exlm.max_positions"`
-	States    int    `yaml:"states" min:"0" doc:"states that begin and end tokens have in fine-tuning (classify, tag) and its evaluations; 0: exlm.k in runs of exlm, else one"`
+	States    int    `yaml:"states" min:"0" doc:"states that begin and end tokens have in fine-tuning (classify, tag) and its evaluations; 0: exlm.k in runs of exlm that expand them, else they are not expanded"`
 }
 
 // On reports whether there is a transition head.
