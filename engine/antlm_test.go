@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"palimpsest/engine/checkpoint"
 	"palimpsest/engine/fault"
 	"palimpsest/engine/model"
 	"palimpsest/engine/report"
@@ -28,8 +29,16 @@ func mixed(c *Config) {
 func TestMixedRunsResume(t *testing.T) {
 	data := dataset(t, 400)
 	for name, change := range map[string]func(*Config){
-		"by document, phases repeated": mixed,
-		"by step":                      func(c *Config) { c.Objective, c.AntLM.By = "antlm", "step" },
+		"by row, phases repeated": mixed,
+		"by document": func(c *Config) {
+			mixed(c)
+			c.AntLM.By, c.Mask.Order = "document", "seldom"
+		},
+		"moments and rates by phase": func(c *Config) {
+			mixed(c)
+			c.Optimizer.Reset, c.Schedule.Restart, c.EMA.Decay = true, true, 0.9
+		},
+		"by step": func(c *Config) { c.Objective, c.AntLM.By = "antlm", "step" },
 		"by batch, three modes": func(c *Config) {
 			c.Objective, c.AntLM = "antlm", objectives.AntLM{By: "batch", Mix: map[string]float64{"clm": 1, "mlm": 2, "mntp": 2}}
 		},
@@ -97,6 +106,90 @@ func TestPhasesShareOneSchedule(t *testing.T) {
 		t.Errorf("evaluations %q, want %q", evals, want)
 	}
 	openedModelHas(t, run, log.Evals[len(log.Evals)-1])
+}
+
+// A switch touches neither moments nor count nor rate: up to it, a run is that of the first objective alone. The two ablations
+// change just that: the moments of the first step behind a switch are of one gradient, and every phase has the whole schedule.
+func TestSwitchesKeepTheOptimizer(t *testing.T) {
+	c := tinyConfig(dataset(t, 200), 6)
+	c.Objective, c.Eval.Every, c.Eval.Others, c.StopAfter = "clm", 0, false, 3
+	c.Data.Packing = "whole"
+	switched := c
+	switched.Phases, switched.Train.Steps = []Phase{{Objective: "clm", Steps: 3}, {Objective: "mlm", Steps: 3}}, 0
+	partly := func(c Config, steps int64) string {
+		t.Helper()
+		run := filepath.Join(t.TempDir(), "run")
+		c.StopAfter = steps
+		if err := Train(Options{Config: c, Out: run}); fault.Of(err) != fault.Preempted {
+			t.Fatal(err)
+		}
+		return run
+	}
+	if one, two := fingerprint(t, partly(c, 3)), fingerprint(t, partly(switched, 3)); one != two {
+		t.Errorf("without a switch\n%s\nbefore one\n%s", one, two)
+	}
+	ofOneGradient := func(c Config) bool { // v = (1-b2) g^2 and m = (1-b1) g
+		t.Helper()
+		f, err := checkpoint.OpenSafetensors(filepath.Join(partly(c, 4), "checkpoints", "step-0000004", optimizerFile))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		const name = "layers.0.mlp.up.weight"
+		m, v := make([]float32, 64*32), make([]float32, 64*32)
+		for prefix, values := range map[string][]float32{"m.": m, "v.": v} {
+			if err := f.ReadFloat32(prefix+name, values); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b := c.Optimizer.Betas
+		for i := range m {
+			g := float64(m[i]) / (1 - b[0])
+			if want := (1 - b[1]) * g * g; math.Abs(float64(v[i])-want) > 1e-4*want {
+				return false
+			}
+		}
+		return true
+	}
+	if ofOneGradient(switched) {
+		t.Error("a switch forgets the moments")
+	}
+	switched.Optimizer.Reset, switched.Schedule.Restart = true, true
+	if !ofOneGradient(switched) {
+		t.Error("optimizer.reset keeps moments")
+	}
+	switched.StopAfter = 0
+	run := filepath.Join(t.TempDir(), "run")
+	mustTrain(t, Options{Config: switched, Out: run})
+	log, err := report.ReadLog(filepath.Join(run, LogFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, s := range log.Steps {
+		if want := switched.Optimizer.LearningRate * switched.Schedule.Factor(int64(i%3), 3); s.LR != want {
+			t.Errorf("step %d: rate %g, want %g", s.Step, s.LR, want)
+		}
+	}
+}
+
+// The end of a phase is evaluated, so that the report can tell phases apart, but not where these are shorter than eval.every.
+func TestPhasesAreEvaluatedAtTheirEnds(t *testing.T) {
+	c := tinyConfig(dataset(t, 200), 0)
+	c.Phases = []Phase{{Objective: "clm", Steps: 5}, {Objective: "mlm", Steps: 2}, {Objective: "clm", Steps: 6}}
+	c.Eval.Every, c.Eval.Others = 4, false
+	run := filepath.Join(t.TempDir(), "run")
+	mustTrain(t, Options{Config: c, Out: run})
+	log, err := report.ReadLog(filepath.Join(run, LogFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var steps []int64
+	for _, e := range log.Evals {
+		steps = append(steps, e.Step)
+	}
+	if want := []int64{4, 5, 8, 12, 13}; !slices.Equal(steps, want) {
+		t.Errorf("evaluated at %v, want %v", steps, want)
+	}
 }
 
 // The whole objective against central differences in float64: an update of two micro-batches with causal and masked documents,
@@ -230,7 +323,15 @@ func TestBadMixturesAreRefused(t *testing.T) {
 	}
 	c.Phases[1].Mix = map[string]float64{"mntp": 2, "clm": 1}
 	err := Train(Options{Config: c, Out: run})
-	if fault.Of(err) != fault.Usage || !strings.Contains(err.Error(), "phases.1: was antlm steps 3 epochs 0 mix map[clm:1 mntp:3], is ") {
+	if fault.Of(err) != fault.Usage || !strings.Contains(err.Error(), "another run:\n  phases.1: was antlm steps 3 epochs 0 mix map[clm:1 mntp:3], is ") {
 		t.Errorf("another schedule: %v", err)
+	}
+	c.Phases, c.StopAfter, c.Train.AllowChange = append(c.Phases, Phase{Objective: "mlm", Steps: 1}), 4, []string{"phases.1"}
+	if err := Train(Options{Config: c, Out: run}); fault.Of(err) != fault.Usage || !strings.Contains(err.Error(), "another run:\n  phases.2: was not there, is mlm steps 1") {
+		t.Errorf("a longer schedule: %v", err)
+	}
+	c.Train.AllowChange = []string{"phases"}
+	if err := Train(Options{Config: c, Out: run}); fault.Of(err) != fault.Preempted {
+		t.Errorf("allowed by its section: %v", err)
 	}
 }

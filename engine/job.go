@@ -139,6 +139,9 @@ func prepare(c Config) (_ *job, err error) {
 	for _, key := range c.unusedMask() {
 		j.note("%s is not used: exlm replaces every selected token by the mask token, rmlm every copy that is masked by itself", key)
 	}
+	for _, note := range c.idle() {
+		j.note("%s", note)
+	}
 	if j.config.Adapter.On() {
 		j.note("%s", adapterNote(j.config.Model))
 	}
@@ -222,13 +225,13 @@ func (j *job) packing() shard.PackConfig {
 	return shard.PackConfig{Mode: shard.Mode(j.config.packing()), Capacity: d.TokensPerStep, MaxLength: d.Length, Long: shard.Long(d.Long)}
 }
 
-// feed starts planning updates at a step and cursor.
-func (j *job) feed(step int64, from shard.Cursor) (*feed, error) {
+// feed starts planning updates at a step and cursor, before which the run has seen that many documents and pieces.
+func (j *job) feed(step, pieces int64, from shard.Cursor) (*feed, error) {
 	d := j.config.Data
 	return newFeed(j.data, feedConfig{
 		stream: shard.StreamConfig{Seed: d.Seed, Shuffle: d.Shuffle, Window: d.Window, Split: j.split(shard.Train), Decoders: d.Threads, Planes: j.planes()},
 		pack:   j.packing(), objectives: j.objectives, phases: j.phases, accumulate: j.config.Train.Accumulate,
-		first: step, end: j.total, total: j.total, vocab: int(j.config.Model.Vocab), context: j.config.Model.Context, filler: j.filler,
+		first: step, end: j.total, pieces: pieces, total: j.total, vocab: int(j.config.Model.Vocab), context: j.config.Model.Context, filler: j.filler,
 	}, from)
 }
 

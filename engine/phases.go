@@ -49,6 +49,16 @@ func timetable(c *Config, trainTokens float64, growth func(objective string) flo
 	return list, nil
 }
 
+// factor is the share of the peak rate at a step: of one schedule over all phases, or of the phase's own.
+func (j *job) factor(step int64) float64 {
+	s := j.config.Schedule
+	if !s.Restart {
+		return s.Factor(step, j.total)
+	}
+	p := j.phases[phaseAt(j.phases, step)]
+	return s.Factor(step-p.from, p.to-p.from)
+}
+
 // phaseAt returns the index of the phase of a step.
 func phaseAt(list []stretch, step int64) int {
 	for i, s := range list {

@@ -169,7 +169,7 @@ func DryRun(o Options) (*Preview, error) {
 	if p.Data.HeldOut, err = j.heldOutDocuments(); err != nil {
 		return nil, err
 	}
-	f, err := j.feed(0, shard.Cursor{})
+	f, err := j.feed(0, 0, shard.Cursor{})
 	if err != nil {
 		return nil, err
 	}
