@@ -13,6 +13,7 @@ import (
 	"palimpsest/engine/model"
 	"palimpsest/engine/report"
 	"palimpsest/engine/runfile"
+	"palimpsest/engine/shard"
 	"palimpsest/kernels"
 	"palimpsest/objectives"
 )
@@ -333,5 +334,58 @@ func TestBadMixturesAreRefused(t *testing.T) {
 	c.Train.AllowChange = []string{"phases"}
 	if err := Train(Options{Config: c, Out: run}); fault.Of(err) != fault.Preempted {
 		t.Errorf("allowed by its section: %v", err)
+	}
+}
+
+// An epoch is one pass over the training documents, also where whole ones do not fill steps and long ones are cut.
+func TestEpochsArePasses(t *testing.T) {
+	c := tinyConfig(dataset(t, 300), 0)
+	c.Phases, c.Train.Steps, c.Train.Accumulate = []Phase{{Objective: "mlm", Epochs: 3}}, 0, 1
+	for _, long := range []string{"cut", "split"} {
+		c.Data.Long, c.Data.Length, c.Data.TokensPerStep = long, 24, 56
+		j, err := prepare(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := j.feed(0, 0, shard.Cursor{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		steps := [4]int64{} // that begin in an epoch
+		for u := range f.updates {
+			if u.err != nil {
+				t.Fatal(u.err)
+			}
+			steps[min(u.epoch, 3)]++
+		}
+		for epoch, n := range steps { // documents in another order fill steps a little otherwise
+			if want := [4]int64{j.total / 3, j.total / 3, j.total / 3, 0}[epoch]; n < want-j.total/30 || n > want+j.total/30 {
+				t.Errorf("%s: %d of %d steps begin in epoch %d, want about %d", long, n, j.total, epoch, want)
+			}
+		}
+		if j.pass.fill > 0.95 || (j.pass.kept < 0.9) != (long == "cut") {
+			t.Errorf("%s: the test means to have steps that are not full, and long documents: %+v", long, j.pass)
+		}
+		if err := f.close(); err != nil {
+			t.Error(err)
+		}
+		j.close()
+	}
+}
+
+// What bears no loss is counted in the log.
+func TestDocumentsWithoutALossAreCounted(t *testing.T) {
+	c := tinyConfig(dataset(t, 200), 2)
+	c.Mask.P, c.Eval.Every = 0.01, 0
+	run := filepath.Join(t.TempDir(), "run")
+	mustTrain(t, Options{Config: c, Out: run})
+	log, err := report.ReadLog(filepath.Join(run, LogFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range log.Steps {
+		if s.Bare < 2 { // of some twenty, most of less than a hundred tokens
+			t.Errorf("step %d: %d documents without a loss", s.Step, s.Bare)
+		}
 	}
 }

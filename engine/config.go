@@ -50,7 +50,7 @@ type Phase struct {
 	Objective string             `yaml:"objective" doc:"objective of the phase; antlm when it has a mix"`
 	Mix       map[string]float64 `yaml:"mix,omitempty" min:"0" doc:"shares of clm, mlm and mntp in this phase, instead of antlm.mix"`
 	Steps     int64              `yaml:"steps,omitempty" min:"0" doc:"length in steps"`
-	Epochs    float64            `yaml:"epochs,omitempty" min:"0" doc:"length in passes over the training tokens"`
+	Epochs    float64            `yaml:"epochs,omitempty" min:"0" doc:"length in passes over the training documents, as they fill steps"`
 }
 
 // Data is the run file's section on data.

@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"io"
+	"slices"
 
 	"palimpsest/engine/fault"
 	"palimpsest/engine/shard"
@@ -20,6 +21,7 @@ type update struct {
 	tokens  int64
 	pieces  int64 // documents, and pieces of longer ones
 	rows    int64
+	bare    int64      // documents and pieces without a row that bears a loss
 	classes *classSums // of rows whose classes are told apart, where a line of the log is due
 	err     error
 }
@@ -130,6 +132,7 @@ func (u *update) fill(packer *shard.Packer, c feedConfig, before int64) {
 		u.tokens += p.TokensRead()
 		u.pieces += int64(len(step.Pieces))
 		u.rows += int64(p.Rows())
+		u.bare += bareSegments(p)
 	}
 	if u.rows == 0 && u.plans[0].Terms[0].Head == objectives.HeadLM {
 		u.err = fault.Data.Errorf("none of the %d tokens of an update bears a loss; hint: a larger mask.p or data.tokens_per_step, or documents with more than special and context tokens", u.tokens)
@@ -142,6 +145,16 @@ func (u *update) fill(packer *shard.Packer, c feedConfig, before int64) {
 		}
 	}
 	u.after = packer.Cursor()
+}
+
+// bareSegments counts the segments of a plan that no term asks anything of.
+func bareSegments(p *objectives.Plan) (n int64) {
+	for s := range p.Segments {
+		if !slices.ContainsFunc(p.Terms, func(t objectives.Term) bool { return t.Offsets[s+1] > t.Offsets[s] }) {
+			n++
+		}
+	}
+	return n
 }
 
 // planPieces makes the plan of one packed step.

@@ -164,7 +164,7 @@ func DryRun(o Options) (*Preview, error) {
 	}
 	p.Data = PreviewData{Documents: j.data.Documents(), Tokens: j.data.Tokens(), TokensStep: c.Data.TokensPerStep * c.Train.Accumulate, Packing: c.packing()}
 	for _, s := range j.phases {
-		p.Data.Epochs += float64(s.to-s.from) * float64(p.Data.TokensStep) / (j.trainTokens() * j.growth(s.objective))
+		p.Data.Epochs += float64(s.to-s.from) * float64(p.Data.TokensStep) * j.pass.fill / (j.trainTokens() * j.growth(s.objective))
 	}
 	if p.Data.HeldOut, err = j.heldOutDocuments(); err != nil {
 		return nil, err
