@@ -114,7 +114,7 @@ func TestDryRunOfAntLM(t *testing.T) {
 	shards := filepath.Join(t.TempDir(), "shards")
 	must(t, "data", "build", "--tokenizer", tokenizer, "--unit", "paragraph", "--out", shards, texts)
 	for preset, wants := range map[string][]string{
-		"antlm-cpu-tiny":  {"clm, steps 0 to 400", "mlm, steps 400 to 2,000", "clm, steps 2,000 to 2,400", "causal attention", "not from the paper"},
+		"antlm-cpu-tiny":  {"clm, steps 0 to 400", "mlm, steps 400 to 2,000", "clm, steps 2,000 to 2,400", "causal attention", "of mlm, as at step 400", "mlm, as at step 400:\n", "bidirectional attention", "1 mlm", "not from the paper"},
 		"antlm-cpu-small": {"antlm, steps 0 to 10,000", "term        clm", "term        mntp", "bidirectional attention", "1 mntp"},
 		"antlm-gpu":       {"clm, steps 0 to", "mlm, steps", "causal attention"},
 	} {
