@@ -280,6 +280,7 @@ func TestBadMixturesAreRefused(t *testing.T) {
 		"two lengths":      {func(c *Config) { c.Phases = []Phase{{Objective: "clm", Steps: 1, Epochs: 1}} }, []string{"phases.0", "either steps or epochs"}},
 		"nothing in sum":   {func(c *Config) { c.Phases = []Phase{{Objective: "clm", Steps: 2}, {Objective: "mlm", Epochs: 0}} }, []string{"phases.1", "above 0"}},
 		"unknown":          {func(c *Config) { c.Phases = []Phase{{Objective: "cml", Steps: 1}} }, []string{"phases.0.objective", `"cml"`, "mntp, antlm"}},
+		"no objective":     {func(c *Config) { c.Phases = []Phase{{Steps: 1}} }, []string{"phases.0.objective", "none is named", "mntp, antlm"}},
 		"empty mix":        {func(c *Config) { c.Phases = []Phase{{Mix: map[string]float64{"clm": 0}, Steps: 1}} }, []string{"phases.0.mix", "above 0"}},
 		"negative share":   {func(c *Config) { c.Phases = []Phase{{Mix: map[string]float64{"clm": 1, "mlm": -1}, Steps: 1}} }, []string{"phases.0.mix", "-1"}},
 		"unknown part":     {func(c *Config) { c.AntLM.Mix = map[string]float64{"tag": 1} }, []string{"antlm.mix", "clm, mlm, mntp"}},

@@ -204,6 +204,10 @@ func (c *Config) Validate() (problems []runfile.Problem) {
 				return
 			}
 		}
+		if name == "" {
+			problems = append(problems, runfile.Problemf(key, "none is named; known: %s", known))
+			return
+		}
 		problems = append(problems, runfile.Problemf(key, "there is no objective %q; known: %s", name, known))
 	}
 	if len(c.Phases) == 0 {
