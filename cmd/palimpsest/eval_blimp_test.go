@@ -95,6 +95,12 @@ func TestEvalBlimp(t *testing.T) {
 	if text := must(t, "eval", "blimp", "--model", run, "--data", filepath.Join(dir, "blocks.jsonl"), "--score", "prefix"); !strings.Contains(text, "prefix") || strings.Contains(text, "clm  ") {
 		t.Error(text)
 	}
+	predictions := filepath.Join(t.TempDir(), "masked.jsonl")
+	must(t, "eval", "blimp", "--model", masked, "--data", dir, "--out", predictions)
+	if text := must(t, "eval", "blimp", "--model", run, "--data", dir, "--against", predictions); strings.Count(text, "\nagainst "+predictions+" by ") != 3 {
+		t.Error(text)
+	}
+	refuses(t, 3, []string{"absent.jsonl", "hint"}, "eval", "blimp", "--model", run, "--data", dir, "--against", filepath.Join(dir, "absent.jsonl"))
 	long := strings.Repeat("err nil ", 200)
 	refuses(t, 3, []string{"long.jsonl, line 1 (long, pair 1)", "tokens"}, "eval", "blimp", "--model", run, "--data", write("long.jsonl", `{"sentence_good": "`+long+`", "sentence_bad": "a"}`))
 	refuses(t, 3, []string{"torn.jsonl, line 2", "unexpected end"}, "eval", "blimp", "--model", run, "--data", write("torn.jsonl", `{"sentence_good": "b", "sentence_bad": "a"}`+"\n{"))
