@@ -96,6 +96,9 @@ func (c Config) Resolve(vocab int) (Config, []error) {
 		if !ok {
 			return c, []error{fmt.Errorf("preset: there is no %q; known: %s", c.Preset, strings.Join(PresetNames(), ", "))}
 		}
+		if c.Heads != 0 && base.KVHeads == base.Heads { // another number of heads is one of both
+			pick(&c.KVHeads, c.Heads)
+		}
 		c = merge(c, base)
 	}
 	c = merge(c, Config{
