@@ -366,7 +366,7 @@ func TestAntLMRefusals(t *testing.T) {
 	}
 	s := mixing("document", map[string]float64{"clm": 1, "mntp": 1})
 	s.Vocabulary.Mask = -1
-	if _, err := New("antlm", s); err == nil || !strings.Contains(err.Error(), "no mask token") {
+	if _, err := New("antlm", s); err == nil || !strings.Contains(err.Error(), "objective antlm: objective mntp: the tokenizer has no mask token") {
 		t.Errorf("without a mask token: %v", err)
 	}
 }

@@ -27,9 +27,10 @@ type mlm struct {
 	seldom seldom
 }
 
-func newMLM(s Settings) (*mlm, error) {
+// newMasked makes the masking of the objective of that name.
+func newMasked(name string, s Settings) (*mlm, error) {
 	if s.Mask.Replace[0] > 0 && s.Vocabulary.Mask < 0 {
-		return nil, fmt.Errorf("objective mlm: the tokenizer has no mask token; hint: train one with '<mask>', or set mask.replace: [0, 0.5, 0.5]")
+		return nil, fmt.Errorf("objective %s: the tokenizer has no mask token; hint: train one with '<mask>', or set mask.replace: [0, 0.5, 0.5]", name)
 	}
 	m := &mlm{Settings: s}
 	for id := range int32(s.Vocabulary.Size) {
@@ -38,7 +39,7 @@ func newMLM(s Settings) (*mlm, error) {
 		}
 	}
 	if len(m.ordinary) == 0 {
-		return nil, fmt.Errorf("objective mlm: the tokenizer has no ordinary tokens")
+		return nil, fmt.Errorf("objective %s: the tokenizer has no ordinary tokens", name)
 	}
 	return m, nil
 }
