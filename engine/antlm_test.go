@@ -8,10 +8,12 @@ import (
 	"strings"
 	"testing"
 
+	"palimpsest/engine/checkpoint"
 	"palimpsest/engine/fault"
 	"palimpsest/engine/model"
 	"palimpsest/engine/report"
 	"palimpsest/engine/runfile"
+	"palimpsest/engine/shard"
 	"palimpsest/kernels"
 	"palimpsest/objectives"
 )
@@ -28,8 +30,16 @@ func mixed(c *Config) {
 func TestMixedRunsResume(t *testing.T) {
 	data := dataset(t, 400)
 	for name, change := range map[string]func(*Config){
-		"by document, phases repeated": mixed,
-		"by step":                      func(c *Config) { c.Objective, c.AntLM.By = "antlm", "step" },
+		"by row, phases repeated": mixed,
+		"by document": func(c *Config) {
+			mixed(c)
+			c.AntLM.By, c.Mask.Order = "document", "seldom"
+		},
+		"moments and rates by phase": func(c *Config) {
+			mixed(c)
+			c.Optimizer.Reset, c.Schedule.Restart, c.EMA.Decay = true, true, 0.9
+		},
+		"by step": func(c *Config) { c.Objective, c.AntLM.By = "antlm", "step" },
 		"by batch, three modes": func(c *Config) {
 			c.Objective, c.AntLM = "antlm", objectives.AntLM{By: "batch", Mix: map[string]float64{"clm": 1, "mlm": 2, "mntp": 2}}
 		},
@@ -97,6 +107,90 @@ func TestPhasesShareOneSchedule(t *testing.T) {
 		t.Errorf("evaluations %q, want %q", evals, want)
 	}
 	openedModelHas(t, run, log.Evals[len(log.Evals)-1])
+}
+
+// A switch touches neither moments nor count nor rate: up to it, a run is that of the first objective alone. The two ablations
+// change just that: the moments of the first step behind a switch are of one gradient, and every phase has the whole schedule.
+func TestSwitchesKeepTheOptimizer(t *testing.T) {
+	c := tinyConfig(dataset(t, 200), 6)
+	c.Objective, c.Eval.Every, c.Eval.Others, c.StopAfter = "clm", 0, false, 3
+	c.Data.Packing = "whole"
+	switched := c
+	switched.Phases, switched.Train.Steps = []Phase{{Objective: "clm", Steps: 3}, {Objective: "mlm", Steps: 3}}, 0
+	partly := func(c Config, steps int64) string {
+		t.Helper()
+		run := filepath.Join(t.TempDir(), "run")
+		c.StopAfter = steps
+		if err := Train(Options{Config: c, Out: run}); fault.Of(err) != fault.Preempted {
+			t.Fatal(err)
+		}
+		return run
+	}
+	if one, two := fingerprint(t, partly(c, 3)), fingerprint(t, partly(switched, 3)); one != two {
+		t.Errorf("without a switch\n%s\nbefore one\n%s", one, two)
+	}
+	ofOneGradient := func(c Config) bool { // v = (1-b2) g^2 and m = (1-b1) g
+		t.Helper()
+		f, err := checkpoint.OpenSafetensors(filepath.Join(partly(c, 4), "checkpoints", "step-0000004", optimizerFile))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		const name = "layers.0.mlp.up.weight"
+		m, v := make([]float32, 64*32), make([]float32, 64*32)
+		for prefix, values := range map[string][]float32{"m.": m, "v.": v} {
+			if err := f.ReadFloat32(prefix+name, values); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b := c.Optimizer.Betas
+		for i := range m {
+			g := float64(m[i]) / (1 - b[0])
+			if want := (1 - b[1]) * g * g; math.Abs(float64(v[i])-want) > 1e-4*want {
+				return false
+			}
+		}
+		return true
+	}
+	if ofOneGradient(switched) {
+		t.Error("a switch forgets the moments")
+	}
+	switched.Optimizer.Reset, switched.Schedule.Restart = true, true
+	if !ofOneGradient(switched) {
+		t.Error("optimizer.reset keeps moments")
+	}
+	switched.StopAfter = 0
+	run := filepath.Join(t.TempDir(), "run")
+	mustTrain(t, Options{Config: switched, Out: run})
+	log, err := report.ReadLog(filepath.Join(run, LogFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, s := range log.Steps {
+		if want := switched.Optimizer.LearningRate * switched.Schedule.Factor(int64(i%3), 3); s.LR != want {
+			t.Errorf("step %d: rate %g, want %g", s.Step, s.LR, want)
+		}
+	}
+}
+
+// The end of a phase is evaluated, so that the report can tell phases apart, but not where these are shorter than eval.every.
+func TestPhasesAreEvaluatedAtTheirEnds(t *testing.T) {
+	c := tinyConfig(dataset(t, 200), 0)
+	c.Phases = []Phase{{Objective: "clm", Steps: 5}, {Objective: "mlm", Steps: 2}, {Objective: "clm", Steps: 6}}
+	c.Eval.Every, c.Eval.Others = 4, false
+	run := filepath.Join(t.TempDir(), "run")
+	mustTrain(t, Options{Config: c, Out: run})
+	log, err := report.ReadLog(filepath.Join(run, LogFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var steps []int64
+	for _, e := range log.Evals {
+		steps = append(steps, e.Step)
+	}
+	if want := []int64{4, 5, 8, 12, 13}; !slices.Equal(steps, want) {
+		t.Errorf("evaluated at %v, want %v", steps, want)
+	}
 }
 
 // The whole objective against central differences in float64: an update of two micro-batches with causal and masked documents,
@@ -186,6 +280,7 @@ func TestBadMixturesAreRefused(t *testing.T) {
 		"two lengths":      {func(c *Config) { c.Phases = []Phase{{Objective: "clm", Steps: 1, Epochs: 1}} }, []string{"phases.0", "either steps or epochs"}},
 		"nothing in sum":   {func(c *Config) { c.Phases = []Phase{{Objective: "clm", Steps: 2}, {Objective: "mlm", Epochs: 0}} }, []string{"phases.1", "above 0"}},
 		"unknown":          {func(c *Config) { c.Phases = []Phase{{Objective: "cml", Steps: 1}} }, []string{"phases.0.objective", `"cml"`, "mntp, antlm"}},
+		"no objective":     {func(c *Config) { c.Phases = []Phase{{Steps: 1}} }, []string{"phases.0.objective", "none is named", "mntp, antlm"}},
 		"empty mix":        {func(c *Config) { c.Phases = []Phase{{Mix: map[string]float64{"clm": 0}, Steps: 1}} }, []string{"phases.0.mix", "above 0"}},
 		"negative share":   {func(c *Config) { c.Phases = []Phase{{Mix: map[string]float64{"clm": 1, "mlm": -1}, Steps: 1}} }, []string{"phases.0.mix", "-1"}},
 		"unknown part":     {func(c *Config) { c.AntLM.Mix = map[string]float64{"tag": 1} }, []string{"antlm.mix", "clm, mlm, mntp"}},
@@ -230,7 +325,68 @@ func TestBadMixturesAreRefused(t *testing.T) {
 	}
 	c.Phases[1].Mix = map[string]float64{"mntp": 2, "clm": 1}
 	err := Train(Options{Config: c, Out: run})
-	if fault.Of(err) != fault.Usage || !strings.Contains(err.Error(), "phases.1: was antlm steps 3 epochs 0 mix map[clm:1 mntp:3], is ") {
+	if fault.Of(err) != fault.Usage || !strings.Contains(err.Error(), "another run:\n  phases.1: was antlm steps 3 epochs 0 mix map[clm:1 mntp:3], is ") {
 		t.Errorf("another schedule: %v", err)
+	}
+	c.Phases, c.StopAfter, c.Train.AllowChange = append(c.Phases, Phase{Objective: "mlm", Steps: 1}), 4, []string{"phases.1"}
+	if err := Train(Options{Config: c, Out: run}); fault.Of(err) != fault.Usage || !strings.Contains(err.Error(), "another run:\n  phases.2: was not there, is mlm steps 1") {
+		t.Errorf("a longer schedule: %v", err)
+	}
+	c.Train.AllowChange = []string{"phases"}
+	if err := Train(Options{Config: c, Out: run}); fault.Of(err) != fault.Preempted {
+		t.Errorf("allowed by its section: %v", err)
+	}
+}
+
+// An epoch is one pass over the training documents, also where whole ones do not fill steps and long ones are cut.
+func TestEpochsArePasses(t *testing.T) {
+	c := tinyConfig(dataset(t, 300), 0)
+	c.Phases, c.Train.Steps, c.Train.Accumulate = []Phase{{Objective: "mlm", Epochs: 3}}, 0, 1
+	for _, long := range []string{"cut", "split"} {
+		c.Data.Long, c.Data.Length, c.Data.TokensPerStep = long, 24, 56
+		j, err := prepare(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := j.feed(0, 0, shard.Cursor{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		steps := [4]int64{} // that begin in an epoch
+		for u := range f.updates {
+			if u.err != nil {
+				t.Fatal(u.err)
+			}
+			steps[min(u.epoch, 3)]++
+		}
+		for epoch, n := range steps { // documents in another order fill steps a little otherwise
+			if want := [4]int64{j.total / 3, j.total / 3, j.total / 3, 0}[epoch]; n < want-j.total/30 || n > want+j.total/30 {
+				t.Errorf("%s: %d of %d steps begin in epoch %d, want about %d", long, n, j.total, epoch, want)
+			}
+		}
+		if j.pass.fill > 0.95 || (j.pass.kept < 0.9) != (long == "cut") {
+			t.Errorf("%s: the test means to have steps that are not full, and long documents: %+v", long, j.pass)
+		}
+		if err := f.close(); err != nil {
+			t.Error(err)
+		}
+		j.close()
+	}
+}
+
+// What bears no loss is counted in the log.
+func TestDocumentsWithoutALossAreCounted(t *testing.T) {
+	c := tinyConfig(dataset(t, 200), 2)
+	c.Mask.P, c.Eval.Every = 0.01, 0
+	run := filepath.Join(t.TempDir(), "run")
+	mustTrain(t, Options{Config: c, Out: run})
+	log, err := report.ReadLog(filepath.Join(run, LogFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range log.Steps {
+		if s.Bare < 2 { // of some twenty, most of less than a hundred tokens
+			t.Errorf("step %d: %d documents without a loss", s.Step, s.Bare)
+		}
 	}
 }

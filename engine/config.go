@@ -50,7 +50,7 @@ type Phase struct {
 	Objective string             `yaml:"objective" doc:"objective of the phase; antlm when it has a mix"`
 	Mix       map[string]float64 `yaml:"mix,omitempty" min:"0" doc:"shares of clm, mlm and mntp in this phase, instead of antlm.mix"`
 	Steps     int64              `yaml:"steps,omitempty" min:"0" doc:"length in steps"`
-	Epochs    float64            `yaml:"epochs,omitempty" min:"0" doc:"length in passes over the training tokens"`
+	Epochs    float64            `yaml:"epochs,omitempty" min:"0" doc:"length in passes over the training documents, as they fill steps"`
 }
 
 // Data is the run file's section on data.
@@ -128,7 +128,7 @@ type Log struct {
 
 // Evaluation is the run file's section on evaluation.
 type Evaluation struct {
-	Every  int64 `yaml:"every" min:"0" doc:"steps between evaluations; 0: only at the end"`
+	Every  int64 `yaml:"every" min:"0" doc:"steps between evaluations; phases that are no shorter are also evaluated at their ends; 0: only at the end of the run"`
 	Tokens int64 `yaml:"tokens" min:"0" doc:"held-out tokens of an evaluation; 0: all"`
 	Others bool  `yaml:"others" doc:"in runs of several language-model objectives, also evaluate those that the present phase does not train, or mixes: what is forgotten shows"`
 }
@@ -213,6 +213,10 @@ func (c *Config) Validate() (problems []runfile.Problem) {
 			if n == name {
 				return
 			}
+		}
+		if name == "" {
+			problems = append(problems, runfile.Problemf(key, "none is named; known: %s", known))
+			return
 		}
 		problems = append(problems, runfile.Problemf(key, "there is no objective %q; known: %s", name, known))
 	}
@@ -309,6 +313,27 @@ func (c *Config) unusedMask() (keys []string) {
 		}
 	}
 	return keys
+}
+
+// idle lists keys that differ from their defaults although others of the run file leave them without effect, each with the reason.
+func (c *Config) idle() (notes []string) {
+	m, d := c.Mask, objectives.DefaultMask()
+	if m.Schedule.Kind == "constant" && m.Schedule.Final != d.Schedule.Final {
+		notes = append(notes, "mask.schedule.final is not used: mask.schedule.kind is constant")
+	}
+	if m.Unit != "span" && m.Span != d.Span {
+		notes = append(notes, "the section mask.span is not used: mask.unit is "+m.Unit)
+	}
+	if len(c.Phases) > 0 && c.Objective != Default().Objective {
+		notes = append(notes, "objective is not used: the run has phases")
+	}
+	if len(c.Phases)*int(max(1, c.Repeat)) < 2 && c.Optimizer.Reset {
+		notes = append(notes, "optimizer.reset is not used: the run has one phase")
+	}
+	if len(c.Phases)*int(max(1, c.Repeat)) < 2 && c.Schedule.Restart {
+		notes = append(notes, "schedule.restart is not used: the run has one phase")
+	}
+	return notes
 }
 
 // packing resolves data.packing: auto.

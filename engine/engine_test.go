@@ -591,7 +591,7 @@ func TestPhases(t *testing.T) {
 	for _, e := range log.Evals { // the phase's own behind the other
 		phases = append(phases, fmt.Sprint(e.Step, " ", e.Phase))
 	}
-	if got := strings.Join(phases, ", "); got != "4 clm, 4 mlm, 8 mlm, 8 clm, 9 mlm, 9 clm" {
+	if got := strings.Join(phases, ", "); got != "4 clm, 4 mlm, 7 clm, 7 mlm, 8 mlm, 8 clm, 9 mlm, 9 clm" {
 		t.Errorf("evaluations %s", got)
 	}
 }

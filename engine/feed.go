@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"io"
+	"slices"
 
 	"palimpsest/engine/fault"
 	"palimpsest/engine/shard"
@@ -18,7 +19,9 @@ type update struct {
 	after   shard.Cursor
 	epoch   uint32 // of the first document
 	tokens  int64
+	pieces  int64 // documents, and pieces of longer ones
 	rows    int64
+	bare    int64      // documents and pieces without a row that bears a loss
 	classes *classSums // of rows whose classes are told apart, where a line of the log is due
 	err     error
 }
@@ -43,6 +46,7 @@ type feedConfig struct {
 	phases     []stretch
 	accumulate int
 	first, end int64 // steps
+	pieces     int64 // planned before the first
 	total      int64 // steps of the run, for schedules of masking
 	vocab      int
 	context    int
@@ -70,10 +74,12 @@ func newFeed(ds *shard.Dataset, c feedConfig, from shard.Cursor) (*feed, error) 
 	go func() {
 		defer close(f.done)
 		defer close(updates)
+		pieces := c.pieces
 		for step := c.first; step < c.end; step++ {
 			phase = phaseAt(c.phases, step)
 			u := &update{step: step, phase: phase, plans: f.plans(c.accumulate)}
-			u.fill(packer, c)
+			u.fill(packer, c, pieces)
+			pieces += u.pieces
 			select {
 			case updates <- u:
 			case <-f.quit:
@@ -101,8 +107,8 @@ func (f *feed) plans(n int) []*objectives.Plan {
 	}
 }
 
-// fill plans all micro-batches of the update.
-func (u *update) fill(packer *shard.Packer, c feedConfig) {
+// fill plans all micro-batches of the update, before which the run has seen that many documents and pieces.
+func (u *update) fill(packer *shard.Packer, c feedConfig, before int64) {
 	o := c.objectives[u.phase]
 	for i, p := range u.plans {
 		step, err := packer.Next()
@@ -116,7 +122,7 @@ func (u *update) fill(packer *shard.Packer, c feedConfig) {
 		if i == 0 {
 			u.epoch = step.Pieces[0].Epoch
 		}
-		p.Batch, p.Batches = u.step*int64(c.accumulate)+int64(i), c.accumulate
+		p.Batch, p.Batches, p.FirstRow = u.step*int64(c.accumulate)+int64(i), c.accumulate, before+u.pieces
 		p.Progress = float64(u.step) / float64(max(1, c.total-1))
 		planPieces(o, p, step.Pieces)
 		if err := p.Check(c.vocab, c.context); err != nil {
@@ -124,7 +130,9 @@ func (u *update) fill(packer *shard.Packer, c feedConfig) {
 			return
 		}
 		u.tokens += p.TokensRead()
+		u.pieces += int64(len(step.Pieces))
 		u.rows += int64(p.Rows())
+		u.bare += bareSegments(p)
 	}
 	if u.rows == 0 && u.plans[0].Terms[0].Head == objectives.HeadLM {
 		u.err = fault.Data.Errorf("none of the %d tokens of an update bears a loss; hint: a larger mask.p or data.tokens_per_step, or documents with more than special and context tokens", u.tokens)
@@ -137,6 +145,16 @@ func (u *update) fill(packer *shard.Packer, c feedConfig) {
 		}
 	}
 	u.after = packer.Cursor()
+}
+
+// bareSegments counts the segments of a plan that no term asks anything of.
+func bareSegments(p *objectives.Plan) (n int64) {
+	for s := range p.Segments {
+		if !slices.ContainsFunc(p.Terms, func(t objectives.Term) bool { return t.Offsets[s+1] > t.Offsets[s] }) {
+			n++
+		}
+	}
+	return n
 }
 
 // planPieces makes the plan of one packed step.

@@ -29,6 +29,7 @@ type job struct {
 	objectives []objectives.Objective // by phase
 	evaluators []evaluator            // by phase the same with draws of their own, and then those of others()
 	total      int64                  // steps
+	pass       pass                   // how documents fill steps
 	classes    *classOrigin           // of the training data set's plane class, when SHAD made it and rft reads it
 	reference  *referenceModel        // nil: no objective of the run compares with one
 	notes      []string               // what the user should know before the run
@@ -100,7 +101,8 @@ func prepare(c Config) (_ *job, err error) {
 	if err = j.fitLengths(); err != nil {
 		return nil, err
 	}
-	if j.phases, err = timetable(&j.config, j.trainTokens(), j.growth); err != nil {
+	j.pass = j.measurePass()
+	if j.phases, err = timetable(&j.config, j.trainTokens()/j.pass.fill, j.growth); err != nil {
 		return nil, err
 	}
 	j.total = j.phases[len(j.phases)-1].to
@@ -138,6 +140,9 @@ func prepare(c Config) (_ *job, err error) {
 	}
 	for _, key := range c.unusedMask() {
 		j.note("%s is not used: exlm replaces every selected token by the mask token, rmlm every copy that is masked by itself", key)
+	}
+	for _, note := range c.idle() {
+		j.note("%s", note)
 	}
 	if j.config.Adapter.On() {
 		j.note("%s", adapterNote(j.config.Model))
@@ -182,9 +187,9 @@ func (j *job) fitLengths() error {
 	return nil
 }
 
-// trainTokens is the expected number of tokens of the training documents.
+// trainTokens is the expected number of tokens of the training documents that one pass over them reads.
 func (j *job) trainTokens() float64 {
-	return float64(j.data.Tokens()) * (1 - j.config.Data.Valid.Share)
+	return float64(j.data.Tokens()) * (1 - j.config.Data.Valid.Share) * j.pass.kept
 }
 
 func hasPlane(ds *shard.Dataset, name string) bool {
@@ -222,13 +227,19 @@ func (j *job) packing() shard.PackConfig {
 	return shard.PackConfig{Mode: shard.Mode(j.config.packing()), Capacity: d.TokensPerStep, MaxLength: d.Length, Long: shard.Long(d.Long)}
 }
 
-// feed starts planning updates at a step and cursor.
-func (j *job) feed(step int64, from shard.Cursor) (*feed, error) {
+// stream is the order in which training reads its documents.
+func (j *job) stream() shard.StreamConfig {
 	d := j.config.Data
+	return shard.StreamConfig{Seed: d.Seed, Shuffle: d.Shuffle, Window: d.Window, Split: j.split(shard.Train), Decoders: d.Threads}
+}
+
+// feed starts planning updates at a step and cursor, before which the run has seen that many documents and pieces.
+func (j *job) feed(step, pieces int64, from shard.Cursor) (*feed, error) {
+	stream := j.stream()
+	stream.Planes = j.planes()
 	return newFeed(j.data, feedConfig{
-		stream: shard.StreamConfig{Seed: d.Seed, Shuffle: d.Shuffle, Window: d.Window, Split: j.split(shard.Train), Decoders: d.Threads, Planes: j.planes()},
-		pack:   j.packing(), objectives: j.objectives, phases: j.phases, accumulate: j.config.Train.Accumulate,
-		first: step, end: j.total, total: j.total, vocab: int(j.config.Model.Vocab), context: j.config.Model.Context, filler: j.filler,
+		stream: stream, pack: j.packing(), objectives: j.objectives, phases: j.phases, accumulate: j.config.Train.Accumulate,
+		first: step, end: j.total, pieces: pieces, total: j.total, vocab: int(j.config.Model.Vocab), context: j.config.Model.Context, filler: j.filler,
 	}, from)
 }
 

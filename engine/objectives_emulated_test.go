@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"palimpsest/engine/model"
 	"palimpsest/objectives"
 )
 
@@ -28,6 +29,13 @@ func TestObjectivesEmulated(t *testing.T) {
 		"antlm": func(c *Config) {
 			c.Objective, c.AntLM = "antlm", objectives.AntLM{By: "batch", Mix: map[string]float64{"clm": 1, "mlm": 1, "mntp": 2}}
 			c.Train.Accumulate = 2
+		},
+		"antlm by row, LTG-BERT, moments and rates by phase": func(c *Config) {
+			mix := objectives.DefaultAntLM().Mix
+			c.Phases, c.Train.Steps = []Phase{{Mix: mix, Steps: 2}, {Objective: "mntp", Steps: 1}}, 0
+			c.Model = model.Config{Preset: "ltg-bert-tiny", Layers: 1, Width: 32, Heads: 2, FF: 48, Context: 48}
+			c.Loss.ZLoss, c.Mask.Order, c.Train.Dropout, c.Optimizer.Kind = 1e-3, "seldom", 0.1, "lamb"
+			c.Optimizer.Reset, c.Schedule.Restart = true, true
 		},
 		"exlm, sparse": func(c *Config) {
 			c.Objective, c.EXLM.DAG, c.EXLM.K, c.Data.Length, c.Mask.P = "exlm", "sparse", 3, 24, 0.3

@@ -24,6 +24,7 @@ type Preview struct {
 	Steps      int64          `json:"steps"`
 	FLOPs      float64        `json:"flops_per_step"` // of the first update
 	Batch      PreviewBatch   `json:"batch"`
+	Later      []PreviewBatch `json:"later_batches,omitempty"` // of phases with other objectives, as if these began with the data
 	Checkpoint int64          `json:"checkpoint_bytes"`
 	Notes      []string       `json:"notes,omitempty"`
 }
@@ -72,8 +73,10 @@ type PreviewPhase struct {
 	To        int64  `json:"to"`
 }
 
-// PreviewBatch is the first micro-batch.
+// PreviewBatch is the first micro-batch of a phase.
 type PreviewBatch struct {
+	Phase    string           `json:"phase"`
+	Step     int64            `json:"step"`
 	Tokens   int              `json:"tokens"`
 	Segments int              `json:"segments"`
 	Rows     int              `json:"loss_rows"`
@@ -164,25 +167,44 @@ func DryRun(o Options) (*Preview, error) {
 	}
 	p.Data = PreviewData{Documents: j.data.Documents(), Tokens: j.data.Tokens(), TokensStep: c.Data.TokensPerStep * c.Train.Accumulate, Packing: c.packing()}
 	for _, s := range j.phases {
-		p.Data.Epochs += float64(s.to-s.from) * float64(p.Data.TokensStep) / (j.trainTokens() * j.growth(s.objective))
+		p.Data.Epochs += float64(s.to-s.from) * float64(p.Data.TokensStep) * j.pass.fill / (j.trainTokens() * j.growth(s.objective))
 	}
 	if p.Data.HeldOut, err = j.heldOutDocuments(); err != nil {
 		return nil, err
 	}
-	f, err := j.feed(0, shard.Cursor{})
+	shown := []objectives.Objective{}
+	for i, s := range j.phases {
+		if slices.Contains(shown, j.objectives[i]) {
+			continue
+		}
+		shown = append(shown, j.objectives[i])
+		plans, err := j.firstUpdate(s.from)
+		if err != nil {
+			return nil, err
+		}
+		batch := j.previewBatch(plans[0])
+		batch.Phase, batch.Step = s.objective, s.from
+		if i > 0 {
+			p.Later = append(p.Later, batch)
+			continue
+		}
+		p.Batch = batch
+		for _, plan := range plans {
+			p.FLOPs += j.flops(plan)
+		}
+	}
+	return p, nil
+}
+
+// firstUpdate plans the update of a step over the first documents.
+func (j *job) firstUpdate(step int64) ([]*objectives.Plan, error) {
+	f, err := j.feed(step, 0, shard.Cursor{})
 	if err != nil {
 		return nil, err
 	}
 	defer f.close()
 	u := <-f.updates
-	if u.err != nil {
-		return nil, u.err
-	}
-	for _, plan := range u.plans {
-		p.FLOPs += j.flops(plan)
-	}
-	p.Batch = j.previewBatch(u.plans[0])
-	return p, nil
+	return u.plans, u.err
 }
 
 // target is what a row of a term asks for, as text.

@@ -157,7 +157,7 @@ func (t *Trainer) logStep(u *update, s stepResult) {
 	seconds := max(r.spent.Seconds(), 1e-9)
 	line := report.Step{
 		Step: step, Epoch: t.epoch(), Phase: t.job.phases[u.phase].objective, Loss: s.loss, LossParts: s.parts, Measures: s.measures, Accuracy: s.accuracy, GradNorm: s.gradNorm,
-		LR: s.rate, Tokens: t.state.Tokens, Skipped: t.state.Skipped, TokensPerS: float64(r.tokens) / seconds, FLOPsPerS: r.flops / seconds,
+		LR: s.rate, Tokens: t.state.Tokens, Bare: u.bare, Skipped: t.state.Skipped, TokensPerS: float64(r.tokens) / seconds, FLOPsPerS: r.flops / seconds,
 		DataWait: r.waited.Seconds() / seconds, MemoryBytes: residentBytes(), DeviceBytes: t.deviceBytes(), Seconds: r.elapsed(),
 	}
 	if r.peak > 0 {

@@ -74,7 +74,7 @@ func newTrainer(o Options) (t *Trainer, err error) {
 	if _, ok := t.b.(kernels.Device); ok { // also without graphs, so that these change no bit
 		t.job.filler = objectives.NewFiller(c.Data.TokensPerStep, c.Data.Length)
 	}
-	t.feed, err = t.job.feed(t.state.Step, t.state.Cursor)
+	t.feed, err = t.job.feed(t.state.Step, t.state.Pieces, t.state.Cursor)
 	return t, err
 }
 

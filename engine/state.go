@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -35,6 +36,8 @@ type state struct {
 	Micro     int64        `json:"micro"`   // micro-batches done: the counter of dropout
 	Updates   int64        `json:"updates"` // updates applied
 	Tokens    int64        `json:"tokens"`
+	Pieces    int64        `json:"pieces"` // documents, and pieces of longer ones, that were read
+	Anew      int64        `json:"anew"`   // updates applied when the moments last began anew
 	Cursor    shard.Cursor `json:"cursor"` // where the data goes on
 	Skipped   int64        `json:"skipped"`
 	Streak    int          `json:"streak"`    // updates dropped in a row
@@ -231,7 +234,7 @@ func (t *Trainer) loadState(c *checkpoint.Checkpoint) error {
 		return err
 	}
 	resumes := s.Resumes + 1
-	t.state, t.opt.Updates = s, s.Updates
+	t.state, t.opt.Updates, t.opt.Anew = s, s.Updates, s.Anew
 	t.state.Resumes, t.state.Device, t.state.Version = resumes, deviceLine(t.b), t.options.Version
 	return nil
 }
@@ -270,9 +273,12 @@ func (t *Trainer) compare(c *checkpoint.Checkpoint, s *state) error {
 		return fault.Checkpoint.Errorf("%w", err)
 	}
 	var differences []string
+	allowed := func(key string) bool { // by its name or that of its section
+		return slices.ContainsFunc(t.job.config.Train.AllowChange, func(name string) bool { return key == name || strings.HasPrefix(key, name+".") })
+	}
 	differ := func(key, was, is string) {
-		if was != is && !slices.Contains(t.job.config.Train.AllowChange, key) {
-			differences = append(differences, fmt.Sprintf("  %s: was %s, is %s", key, was, is))
+		if was != is && !allowed(key) {
+			differences = append(differences, fmt.Sprintf("  %s: was %s, is %s", key, cmp.Or(was, "not there"), cmp.Or(is, "not there")))
 		}
 	}
 	was, is := flatten(old), flatten(t.job.config)
@@ -295,6 +301,7 @@ func flatten(c Config) map[string]string {
 	for _, k := range runfile.Describe(c) {
 		m[k.Path] = k.Default
 	}
+	delete(m, "phases") // each by itself
 	for i, p := range c.Phases {
 		m[fmt.Sprintf("phases.%d", i)] = p.String()
 	}

@@ -160,7 +160,10 @@ type pending struct {
 // apply updates the parameters, unless gradient or loss are not finite: then weights and moments keep every bit. The
 // update counts as applied until settle knows better.
 func (t *Trainer) apply(u *update) {
-	factor := t.job.config.Schedule.Factor(u.step, t.job.total)
+	factor := t.job.factor(u.step)
+	if phase := t.job.phases[u.phase]; t.job.config.Optimizer.Reset && u.phase > 0 && u.step == phase.from {
+		t.opt.Reset(t.b)
+	}
 	t.together(func() {
 		guard := t.acts.Guard(t.weights)
 		t.opt.Step(t.b, t.weights, guard, factor)
@@ -169,8 +172,9 @@ func (t *Trainer) apply(u *update) {
 		}
 	})
 	t.pending = &pending{u, t.opt.Rate(factor), t.acts.ResultsLater(termNames(u.plans[0])), t.noiseLater(u)}
-	t.state.Step, t.state.Updates, t.state.Cursor = u.step+1, t.opt.Updates, u.after
+	t.state.Step, t.state.Updates, t.state.Anew, t.state.Cursor = u.step+1, t.opt.Updates, t.opt.Anew, u.after
 	t.state.Tokens += u.tokens
+	t.state.Pieces += u.pieces
 	t.fs.Tick("update")
 }
 
@@ -321,10 +325,14 @@ func (t *Trainer) evaluate() error {
 	return nil
 }
 
-// evaluationDue reports whether the present step is to be evaluated and has not been.
+// evaluationDue reports whether the present step is to be evaluated and has not been. Beside those of eval.every the ends of
+// phases are, unless these are shorter than that: many short phases would be evaluated all the time.
 func (t *Trainer) evaluationDue() bool {
 	every, step := t.job.config.Eval.Every, t.state.Step
 	due := step == t.job.total || every > 0 && step%every == 0
+	if phase := t.job.phases[phaseAt(t.job.phases, step-1)]; every > 0 && step == phase.to && phase.to-phase.from >= every {
+		due = true
+	}
 	return due && step > 0 && t.state.Evaluated != step && t.job.hasValid()
 }
 

@@ -12,7 +12,7 @@ type attentionCase struct {
 	Valid                int
 	Docs                 []int
 	ExplicitMask         numbers `json:"explicit_mask"`
-	Scale                float32
+	Scale                float64
 	Q, K, V, DOut        numbers
 	Out, LSE, DQ, DK, DV numbers
 }
@@ -46,8 +46,23 @@ func (c attentionCase) segments() ([]Segment, bool) {
 	return segments, c.ExplicitMask == nil
 }
 
+// kernelScale is the case's scale as the kernels take it, in float32, and what is left of it, which goes into the queries.
+func (c attentionCase) kernelScale() (scale float32, rest float64) {
+	scale = float32(c.Scale)
+	return scale, c.Scale / float64(scale)
+}
+
+// times returns a product with a number; a factor of 1 changes no bit.
+func times(values []float64, factor float64) []float64 {
+	scaled := make([]float64, len(values))
+	for i, v := range values {
+		scaled[i] = v * factor
+	}
+	return scaled
+}
+
 // pack brings head-major vectors [heads, T, dh] into columns [at, at+heads*dh) of rows of width ld.
-func pack(rows []float64, ld, at int, heads numbers, T, dh int) {
+func pack(rows []float64, ld, at int, heads []float64, T, dh int) {
 	for i, v := range heads {
 		h, row, d := i/(T*dh), i/dh%T, i%dh
 		rows[row*ld+at+h*dh+d] = v
@@ -102,7 +117,8 @@ func TestGoldenAttention(t *testing.T) {
 		H, K, T, D := c.Hq, c.Hkv, c.T, c.DH
 		ld := (H + 2*K) * D
 		qkv, dout := make([]float64, T*ld), make([]float64, T*H*D)
-		pack(qkv, ld, 0, c.Q, T, D)
+		scale, rest := c.kernelScale()
+		pack(qkv, ld, 0, times(c.Q, rest), T, D)
 		pack(qkv, ld, H*D, c.K, T, D)
 		pack(qkv, ld, (H+K)*D, c.V, T, D)
 		pack(dout, H*D, 0, c.DOut, T, D)
@@ -110,12 +126,12 @@ func TestGoldenAttention(t *testing.T) {
 			// Rows outside of segments are left alone, so these must still be here afterwards.
 			out, lse := floats(b, make([]float64, T*H*D)), masters(b, filled(H*T, math.Inf(-1)))
 			dqkv := floats(b, make([]float64, T*ld))
-			a := Attention{Out: out, LSE: lse, QKV: floats(b, qkv), Segments: segments, Rows: T, H: H, K: K, D: D, Scale: c.Scale}
+			a := Attention{Out: out, LSE: lse, QKV: floats(b, qkv), Segments: segments, Rows: T, H: H, K: K, D: D, Scale: scale}
 			b.Attention(a)
 			b.AttentionBackward(AttentionBackward{DQKV: dqkv, DOut: floats(b, dout), Out: out, LSE: lse, QKV: a.QKV,
-				Segments: segments, Rows: T, H: H, K: K, D: D, Scale: c.Scale})
+				Segments: segments, Rows: T, H: H, K: K, D: D, Scale: scale})
 			d := read(b, dqkv)
-			c.check(t, b, unpack(read(b, out), H*D, 0, H, T, D), read(b, lse), unpack(d, ld, 0, H, T, D),
+			c.check(t, b, unpack(read(b, out), H*D, 0, H, T, D), read(b, lse), times(unpack(d, ld, 0, H, T, D), rest),
 				unpack(d, ld, H*D, K, T, D), unpack(d, ld, (H+K)*D, K, T, D))
 		})
 	}
@@ -144,7 +160,7 @@ func TestGoldenAttentionUnfused(t *testing.T) {
 				for h := kv * c.Hq / c.Hkv; h < (kv+1)*c.Hq/c.Hkv; h++ {
 					scaled := make([]float64, T*D) // the scale goes into q, where it is exact
 					for i, x := range head(c.Q, h) {
-						scaled[i] = x * float64(c.Scale)
+						scaled[i] = x * c.Scale
 					}
 					q, do := floats(b, scaled), floats(b, head(c.DOut, h))
 					p, dp, l := floats(b, make([]float64, T*T)), floats(b, make([]float64, T*T)), masters(b, make([]float64, T))
@@ -159,7 +175,7 @@ func TestGoldenAttentionUnfused(t *testing.T) {
 					b.LinearBackwardWeight(dK, Buf{}, dp, q, T, D, T)
 					out, lse = append(out, read(b, o)...), append(lse, read(b, l)...)
 					for _, x := range read(b, dQ) {
-						dq = append(dq, x*float64(c.Scale))
+						dq = append(dq, x*c.Scale)
 					}
 				}
 				dk, dv = append(dk, read(b, dK)...), append(dv, read(b, dV)...)

@@ -13,7 +13,7 @@ import (
 // AntLM is the run file's section on the objective antlm, which mixes causal and masked language modelling.
 type AntLM struct {
 	Mix    map[string]float64 `yaml:"mix" min:"0" doc:"shares of clm, mlm and mntp; they are divided by their sum, so that {mntp: 15, clm: 1} is GPT-BERT's"`
-	By     string             `yaml:"by" enum:"document,batch,step,device" doc:"what is of one kind: a document, by a draw in every epoch; a micro-batch, or a whole step, in turns that keep the shares exactly; device: the micro-batches of an update stand for GPT-BERT's devices, the first ones masked, the last ones causal"`
+	By     string             `yaml:"by" enum:"row,document,batch,step,device" doc:"what is of one kind: a row (a document, or the piece of one that fits), a micro-batch, or a whole step, in turns that keep the shares exactly; a document, by a draw in every epoch; device: the micro-batches of an update stand for GPT-BERT's devices, the first ones masked, the last ones causal"`
 	Compat AntLMCompat        `yaml:"compat" doc:"behaviour of GPT-BERT's code that this program otherwise mends"`
 }
 
@@ -21,14 +21,14 @@ type AntLM struct {
 type AntLMCompat struct {
 	DeviceMean bool `yaml:"gptbert_device_mean" doc:"micro-batches, which stand for devices, are averaged each by itself, so that a label counts more in one that has few"`
 	NoEOS      bool `yaml:"gptbert_no_eos" doc:"the end token is never a causal target, so that no end of text is learned"`
-	Ties       bool `yaml:"gptbert_ties" doc:"the last masked unit is taken whole, though it exceeds mask.p"`
+	Ties       bool `yaml:"gptbert_ties" doc:"the last masked unit is taken whole, though it exceeds mask.p; under mask.order: seldom all tokens whose score equals the last one's"`
 }
 
 // Modes lists what antlm can mix, in the order of its terms.
 func Modes() []string { return []string{"clm", "mlm", "mntp"} }
 
 // DefaultAntLM mixes both kinds evenly.
-func DefaultAntLM() AntLM { return AntLM{Mix: map[string]float64{"clm": 1, "mlm": 1}, By: "document"} }
+func DefaultAntLM() AntLM { return AntLM{Mix: map[string]float64{"clm": 1, "mlm": 1}, By: "row"} }
 
 // Validate returns what is wrong, each message beginning with the key.
 func (a AntLM) Validate() (problems []error) {
@@ -73,12 +73,12 @@ func (a AntLM) Parts() (names []string) {
 // The loss of an update is the sum over modes of share times the mean over all its labelled positions of that mode, counted over
 // all micro-batches (the reference code averages over devices instead, so that labels on a device with few of them weigh
 // more). A mode without a labelled position in an update adds nothing, and its share is not given to the others; where a whole
-// micro-batch or step is of one mode, the shares are those of the update's micro-batches. The z-loss belongs to its row
-// and is weighed with it.
+// micro-batch or step is of one mode, the shares are those of the update's micro-batches. The z-loss is the mean over all
+// labelled positions, whatever their mode; under compat.gptbert_device_mean it is weighed as the rest of its row, as there.
 //
-// By document a mode is drawn from (seed, epoch, document): a document takes part in every mode as the epochs go by, and a
-// plan does not depend on packing. By batch and by step, turn r belongs to the first mode when floor((r+1)*c) > floor(r*c)
-// with c its share, and the turns that are left are dealt out among the others in the same way.
+// By row, by batch and by step, turn r, counted over the whole run, belongs to the first mode when floor((r+1)*c) > floor(r*c)
+// with c its share, and the turns that are left are dealt out among the others in the same way. By document a mode is drawn
+// from (seed, epoch, document) instead: a plan does not depend on packing, nor on the order of the data.
 type antLM struct {
 	by     string
 	alone  bool // each micro-batch's mean by itself
@@ -140,14 +140,14 @@ func (a *antLM) Begin(p *Plan) {
 	p.Reset()
 	for i, part := range a.parts {
 		t := part.lmTerm(p, part.Name())
-		t.Share, t.Alone = a.share(i, p), a.alone
+		t.Share, t.Alone, t.JointZ = a.share(i, p), a.alone, !a.alone
 	}
 }
 
 // share is what a mode's mean loss counts in the update of the plan.
 func (a *antLM) share(part int, p *Plan) float64 {
 	n := int64(p.Batches)
-	if a.by == "document" || n == 0 {
+	if a.by == "document" || a.by == "row" || n == 0 {
 		return a.shares[part]
 	}
 	if a.by == "step" {
@@ -169,6 +169,8 @@ func (a *antLM) Plan(doc Document, p *Plan) {
 	case a.by == "document" || p.Batches == 0:
 		d := draw(a.seed, philox.StreamMask, doc)
 		part = a.pick(d.Float64())
+	case a.by == "row":
+		part = a.turn(p.FirstRow + int64(len(p.Segments)))
 	case a.by == "step":
 		part = a.turn(p.Batch / int64(p.Batches))
 	case a.by == "device":
@@ -202,7 +204,7 @@ func (a *antLM) device(i, n int64) int {
 	return 0
 }
 
-// turn returns the mode of turn r, a whole micro-batch or step.
+// turn returns the mode of turn r: of a row, a micro-batch or a step.
 func (a *antLM) turn(r int64) int {
 	const slack = 1e-9 // for shares such as 1/49, 49 of which are less than 1 in floating point
 	left := 1.0

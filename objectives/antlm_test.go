@@ -133,6 +133,69 @@ func TestAntLMTurns(t *testing.T) {
 	}
 }
 
+// By row, rows take turns over micro-batches and updates, whatever was packed into each.
+func TestAntLMByRow(t *testing.T) {
+	o, err := New("antlm", mixing("row", map[string]float64{"clm": 1, "mntp": 2}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, rows := "", int64(0)
+	for batch, n := range []int{2, 1, 4, 3, 2} {
+		p := &Plan{Batch: int64(batch), Batches: 2, FirstRow: rows}
+		o.Begin(p)
+		for i := range n {
+			o.Plan(document(rows+int64(i), 0, 20), p)
+		}
+		for _, s := range p.Segments {
+			got += map[kernels.Mask]string{kernels.Causal: "c", kernels.Bidirectional: "m"}[s.Mask]
+		}
+		if p.Terms[0].Share != 1.0/3 || p.Terms[1].Share != 2.0/3 {
+			t.Errorf("shares %g and %g", p.Terms[0].Share, p.Terms[1].Share)
+		}
+		rows += int64(n)
+	}
+	if want := "mmcmmcmmcmmc"; got != want {
+		t.Errorf("rows are %s, want %s", got, want)
+	}
+}
+
+// The z-loss of an update is its factor times the mean over all labelled rows, though modes have means and shares of their own.
+func TestJointZLoss(t *testing.T) {
+	s := mixing("row", map[string]float64{"clm": 1, "mntp": 7})
+	s.Loss.ZLoss = 0.01
+	for _, device := range []bool{false, true} {
+		s.AntLM.Compat.DeviceMean = device
+		o, err := New("antlm", s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		plans, n := []*Plan{{Batches: 2}, {Batch: 1, Batches: 2, FirstRow: 9}}, 0
+		for i, p := range plans {
+			o.Begin(p)
+			for id := range int64(9 - i) {
+				o.Plan(document(id, 0, 20+i), p)
+			}
+			n += p.Rows()
+		}
+		SetDenominators(plans)
+		for _, p := range plans {
+			for _, term := range p.Terms {
+				want := 0.01 / float64(n)
+				if device { // as in GPT-BERT, by the row's own weight
+					want = 0.01 * term.Share / term.Den
+				}
+				if got := term.Share / term.Den * term.Options.ZLoss; len(term.Rows) == 0 || math.Abs(got-want) > 1e-12 {
+					t.Errorf("device mean %t: a row of %s has the z-loss %g, want %g", device, term.Name, got, want)
+				}
+			}
+		}
+	}
+	s.AntLM = AntLM{}
+	if p := planned(t, "clm", s, document(0, 0, 9)); p.Terms[0].Options.ZLoss != 0.01 {
+		t.Errorf("alone %g", p.Terms[0].Options.ZLoss)
+	}
+}
+
 // By step all micro-batches of an update are of one mode, whose mean is the loss; by batch a mode's share is that of its
 // micro-batches.
 func TestAntLMTakesTurns(t *testing.T) {
@@ -303,7 +366,7 @@ func TestAntLMRefusals(t *testing.T) {
 	}
 	s := mixing("document", map[string]float64{"clm": 1, "mntp": 1})
 	s.Vocabulary.Mask = -1
-	if _, err := New("antlm", s); err == nil || !strings.Contains(err.Error(), "no mask token") {
+	if _, err := New("antlm", s); err == nil || !strings.Contains(err.Error(), "objective antlm: objective mntp: the tokenizer has no mask token") {
 		t.Errorf("without a mask token: %v", err)
 	}
 }

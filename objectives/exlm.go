@@ -89,7 +89,7 @@ func newEXLM(s Settings) (*exlm, error) {
 		return nil, fmt.Errorf("loss: the loss of exlm is the likelihood of a whole text, which knows neither smoothing, z_loss, focal, dft nor reweigh; hint: leave the section loss out")
 	}
 	s.Mask.Replace = [3]float64{1, 0, 0}
-	m, err := newMLM(s)
+	m, err := newMasked("exlm", s)
 	if err != nil {
 		return nil, err
 	}

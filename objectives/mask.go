@@ -12,6 +12,7 @@ type Mask struct {
 	Unit      string             `yaml:"unit" enum:"token,word,span" doc:"what is selected as a whole: single tokens, whole words, or spans"`
 	Span      Span               `yaml:"span" doc:"lengths of spans, for unit: span"`
 	Replace   [3]float64         `yaml:"replace" doc:"shares of the selected tokens that become the mask token, a random token, or stay"`
+	Order     string             `yaml:"order" enum:"random,seldom" doc:"which are selected: random ones; or (GPT-BERT) those of the lowest scores, a random number a unit times the softmax of how often earlier epochs selected the token, so that seldom selected ones come first. Earlier epochs are drawn again, so planning takes as many times as long as there were epochs"`
 	ReplaceBy string             `yaml:"replace_by" enum:"token,unit" doc:"whether every selected token draws its replacement, or all tokens of a unit share one of the three fates"`
 	Schedule  MaskSchedule       `yaml:"schedule" doc:"share of selected tokens over the run; evaluations always use that of the start"`
 	Kinds     map[string]float64 `yaml:"kinds,omitempty" min:"0" max:"1" doc:"shares by kind, from the data set's bio plane: entity is the share of entities that are masked whole, base that of all other tokens; either defaults to p"`
@@ -50,7 +51,7 @@ const PlaneLoss = "loss"
 
 // DefaultMask is BERT's: 15 % of the tokens, of which 80 % become [MASK], 10 % a random token, 10 % stay.
 func DefaultMask() Mask {
-	return Mask{P: 0.15, Unit: "token", Replace: [3]float64{0.8, 0.1, 0.1}, ReplaceBy: "token",
+	return Mask{P: 0.15, Unit: "token", Order: "random", Replace: [3]float64{0.8, 0.1, 0.1}, ReplaceBy: "token",
 		Span: Span{Kind: "uniform", Min: 1, Max: 3, P: 0.2, Of: "token"}, Schedule: MaskSchedule{Kind: "constant", Final: 0.15}}
 }
 
@@ -80,6 +81,9 @@ func (m Mask) Validate() (problems []error) {
 		if m.Span.Kind == "geometric" && !(m.Span.P > 0 && m.Span.P < 1) {
 			bad("span.p: want a number between 0 and 1, not %g", m.Span.P)
 		}
+	}
+	if m.Order == "seldom" && (m.Unit == "word" || m.Unit == "span" && m.Span.Of == "word" || len(m.Kinds) > 0) {
+		bad("order: seldom counts single tokens; hint: mask.unit: token, or span with mask.span.of: token, and no mask.kinds")
 	}
 	if m.Schedule.Kind == "linear" && !(m.Schedule.Final > 0 && m.Schedule.Final <= 1) {
 		bad("schedule.final: want a share above 0 and at most 1, not %g", m.Schedule.Final)

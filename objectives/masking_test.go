@@ -112,6 +112,65 @@ func TestSpansHaveTheirLengthsAndTheExactShare(t *testing.T) {
 	}
 }
 
+// GPT-BERT's selection: what earlier epochs selected seldom comes first, exactly so many, and the same again at every resume.
+func TestSeldomSelectedTokensComeFirst(t *testing.T) {
+	const length, epochs = 43, 8 // 40 ordinary tokens
+	plan := func(s Settings, id int64, epoch uint32) *Plan {
+		doc := manyDocuments(1, length)[0]
+		doc.ID, doc.Epoch = id, epoch
+		return planned(t, "mlm", s, doc)
+	}
+	spread := func(s Settings) (squares float64) {
+		for id := range int64(40) {
+			counts := make([]float64, length)
+			for epoch := range uint32(epochs) {
+				p := plan(s, id, epoch)
+				if rows := len(p.Terms[0].Rows); rows < 10 || rows > 10 && !s.compat.Ties {
+					t.Fatalf("%d of 40 tokens are selected, want 10", rows)
+				}
+				for _, r := range p.Terms[0].Rows {
+					counts[r]++
+				}
+			}
+			for _, n := range counts {
+				squares += (n - 2) * (n - 2) / (40 * 40)
+			}
+		}
+		return squares
+	}
+	s := maskWith(func(m *Mask) { m.P, m.Unit = 0.25, "span" })
+	random := spread(s)
+	s.Mask.Order = "seldom"
+	if seldom := spread(s); seldom > random/2 {
+		t.Errorf("tokens are selected 2 times in %d epochs with a variance of %.3g, in random order %.3g", epochs, seldom, random)
+	}
+	if a, b := plan(s, 3, 5), plan(s, 3, 5); !slices.Equal(a.Tokens, b.Tokens) {
+		t.Error("an epoch drawn again is another one")
+	}
+	one := s
+	one.Mask.P = 1e-9
+	if p := plan(one, 1, 2); len(p.Terms[0].Rows) != 1 {
+		t.Errorf("%d tokens at the least, want 1", len(p.Terms[0].Rows))
+	}
+	if p := planned(t, "mlm", one, Document{Tokens: []int32{0, 1}}); len(p.Terms[0].Rows) != 0 {
+		t.Error("a special token is selected")
+	}
+	whole, larger := s, 0 // in the first epoch, all tokens of a span have one score
+	whole.compat.Ties = true
+	for id := range int64(40) {
+		exact, ties := len(plan(s, id, 0).Terms[0].Rows), len(plan(whole, id, 0).Terms[0].Rows)
+		if exact != 10 || ties < exact || ties > exact+2 {
+			t.Errorf("document %d: %d tokens, with ties %d", id, exact, ties)
+		}
+		if ties > exact {
+			larger++
+		}
+	}
+	if larger < 8 {
+		t.Errorf("the last span is longer than what is wanted in %d of 40 documents", larger)
+	}
+}
+
 // Spans never reach over a special token, and spans of words never cut one but where the share ends.
 func TestUnitsEndAtSpecialTokens(t *testing.T) {
 	tokens := []int32{0, 5, 6, 7, 2, 8, 9, 11, 1}

@@ -13,7 +13,7 @@ import (
 // The number of selected tokens of a segment with n ordinary ones is floor(p*n + U), U uniform in [0,1): exactly p on
 // average, also for short segments, with the least variance. Units (tokens, words or spans) are taken in random order
 // until they hold that many. With shares by kind, entities of the bio plane are selected first, floor(p*entities + U) of
-// them, and then units of what is left (MSLM, arXiv 2403.18025).
+// them, and then units of what is left (MSLM, arXiv 2403.18025). Under mask.order: seldom, selection is by score (seldom.go).
 type mlm struct {
 	Settings
 	ordinary []int32 // ids a random replacement may take
@@ -24,11 +24,13 @@ type mlm struct {
 	list   []unit
 	chosen []int32 // by token: 0, or the number of the selected unit that it belongs to, from 1
 	starts []bool
+	seldom seldom
 }
 
-func newMLM(s Settings) (*mlm, error) {
+// newMasked makes the masking of the objective of that name.
+func newMasked(name string, s Settings) (*mlm, error) {
 	if s.Mask.Replace[0] > 0 && s.Vocabulary.Mask < 0 {
-		return nil, fmt.Errorf("objective mlm: the tokenizer has no mask token; hint: train one with '<mask>', or set mask.replace: [0, 0.5, 0.5]")
+		return nil, fmt.Errorf("objective %s: the tokenizer has no mask token; hint: train one with '<mask>', or set mask.replace: [0, 0.5, 0.5]", name)
 	}
 	m := &mlm{Settings: s}
 	for id := range int32(s.Vocabulary.Size) {
@@ -37,7 +39,7 @@ func newMLM(s Settings) (*mlm, error) {
 		}
 	}
 	if len(m.ordinary) == 0 {
-		return nil, fmt.Errorf("objective mlm: the tokenizer has no ordinary tokens")
+		return nil, fmt.Errorf("objective %s: the tokenizer has no ordinary tokens", name)
 	}
 	return m, nil
 }
@@ -90,6 +92,10 @@ func (m *mlm) hide(doc Document, p *Plan, start int, d *philox.Draw, ask func(i 
 
 // choose fills m.chosen.
 func (m *mlm) choose(doc Document, progress float64, d *philox.Draw) {
+	if m.Mask.Order == "seldom" {
+		m.chooseSeldom(doc, progress, d)
+		return
+	}
 	n, units := len(doc.Tokens), int32(0)
 	m.chosen = append(m.chosen[:0], make([]int32, n)...)
 	take := func(u unit) {

@@ -14,7 +14,7 @@ import (
 type mntp struct{ mlm }
 
 func newMNTP(s Settings) (*mntp, error) {
-	m, err := newMLM(s)
+	m, err := newMasked("mntp", s)
 	if err != nil {
 		return nil, err
 	}

@@ -41,7 +41,7 @@ func New(name string, s Settings) (Objective, error) {
 	case "clm":
 		return &clm{s}, nil
 	case "mlm":
-		return newMLM(s)
+		return newMasked(name, s)
 	case "mntp":
 		return newMNTP(s)
 	case "antlm":

@@ -101,6 +101,7 @@ type Term struct {
 	Watched    []uint8   // [len(Rows)] 0, 1 or none: classes whose losses the log tells apart, whatever the rule does; may be nil
 	Reference  []float32 // [len(Rows)] losses that are subtracted before rows are compared; may be nil
 	Share      float64   // factor of the whole term in the loss, 1 when it is the only one
+	JointZ     bool      // the z-loss is the mean over the rows of all such terms of the update: SetDenominators
 	Alone      bool      // in the denominator, each micro-batch of an update counts as a whole, however many rows it has
 	Den        float64   // denominator, of the whole update: SetDenominators
 	Options    LossOptions
@@ -117,6 +118,7 @@ type Plan struct {
 	Progress       float64 // part of the run before this update, 0 to 1, for schedules of masking; kept by Reset
 	Batch          int64   // number of the micro-batch in the whole run, for what takes turns; kept by Reset
 	Batches        int     // micro-batches of an update, 0 outside of training; kept by Reset
+	FirstRow       int64   // number of documents and pieces planned in the run before, for what takes turns; kept by Reset
 	Documents      []int64
 	Filled         int   // tokens at the end that a Filler added
 	Ragged         bool  // after a Filler: it could not fill the rows of every term
@@ -196,16 +198,20 @@ func (p *Plan) close() {
 
 // SetDenominators gives every term of an update's plans the count that its loss is divided by: the sum of the row weights of all terms
 // of that name over all micro-batches (under a Reweigh rule the number of groups, see Weight). A term without any weight gets
-// 1, so that it adds nothing, and so does one that is a sum. It also says which plans need the reference: those with rows of a
+// 1, so that it adds nothing, and so does one that is a sum. Terms whose z-loss is joint get the factor of it that makes the sum of
+// all, shares and denominators included, the factor given times the mean over their rows together. It also says which plans need the reference: those with rows of a
 // term that does.
 func SetDenominators(plans []*Plan) {
-	total, batches := map[string]float64{}, map[string]float64{}
+	total, batches, joint := map[string]float64{}, map[string]float64{}, 0.0
 	for _, p := range plans {
 		p.NeedsReference = slices.ContainsFunc(p.Terms, func(t Term) bool { return t.NeedsReference && len(t.Rows) > 0 })
 		for i := range p.Terms {
 			w := p.Terms[i].Weight()
 			if total[p.Terms[i].Name] += w; w > 0 {
 				batches[p.Terms[i].Name]++
+			}
+			if p.Terms[i].JointZ {
+				joint += w
 			}
 		}
 	}
@@ -214,6 +220,9 @@ func SetDenominators(plans []*Plan) {
 			t := &p.Terms[i]
 			if t.Den = total[t.Name]; t.Den == 0 || t.Sum {
 				t.Den = 1
+			}
+			if t.JointZ && t.Share > 0 && joint > 0 {
+				t.Options.ZLoss *= t.Den / (t.Share * joint)
 			}
 			if t.Alone {
 				t.alone(batches[t.Name])

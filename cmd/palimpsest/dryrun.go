@@ -41,10 +41,15 @@ func dryRun(c *cli.Context, config engine.Config) error {
 		}
 		line("length", "%s steps of %s tokens, which reads the training documents %.2f times", count(p.Steps), count(p.Data.TokensStep), p.Data.Epochs)
 		line("work", "%.3g FLOP a step", p.FLOPs)
-		b := p.Batch
-		line("batch", "the first one: %s tokens in %d segments (%.0f%% full), %s loss rows", count(b.Tokens), b.Segments, 100*b.Fill, count(b.Rows))
-		for _, t := range b.Terms {
-			line("term", "%s: %s rows, divided by %g over the update", t.Name, count(t.Rows), t.Den)
+		for _, b := range append([]engine.PreviewBatch{p.Batch}, p.Later...) {
+			first := "the first one"
+			if b.Step > 0 {
+				first = fmt.Sprintf("of %s, as at step %s", b.Phase, count(b.Step))
+			}
+			line("batch", "%s: %s tokens in %d segments (%.0f%% full), %s loss rows", first, count(b.Tokens), b.Segments, 100*b.Fill, count(b.Rows))
+			for _, t := range b.Terms {
+				line("term", "%s: %s rows, divided by %g over the update", t.Name, count(t.Rows), t.Den)
+			}
 		}
 		for _, note := range p.Notes {
 			line("note", "%s", note)
@@ -53,7 +58,11 @@ func dryRun(c *cli.Context, config engine.Config) error {
 		if report.TakesColour(c.App.Writer) {
 			paint = terminalPalette
 		}
-		paint.writeExamples(w, b.Examples)
+		paint.writeExamples(w, p.Batch.Examples)
+		for _, b := range p.Later {
+			fmt.Fprintf(w, "\n%s, as at step %s:\n", b.Phase, count(b.Step))
+			paint.writeExamples(w, b.Examples)
+		}
 	})
 }
 

@@ -36,6 +36,7 @@ func evalBlimpCommand() *cli.Command {
 			&cli.StringFlag{Name: "normalize", Value: "none", Usage: "none, or `token` for the mean over a sentence's tokens instead of the sum"},
 			&cli.IntFlag{Name: "tokens-per-step", Value: 4096, Usage: "`NUMBER` of packed tokens at a time"},
 			&cli.StringFlag{Name: "out", Usage: "JSON lines `FILE` to write, with the scores of every pair"},
+			&cli.StringFlag{Name: "against", Usage: "`FILE` that --out wrote for another model on the same pairs: differences of accuracy, with 95% intervals by paired bootstrap"},
 		),
 		Action: evalBlimp,
 	}
@@ -106,6 +107,12 @@ func evalBlimp(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	var other *eval.Predictions
+	if file := c.String("against"); file != "" {
+		if other, err = eval.ReadPredictions(file, pairs, o.Kinds()); err != nil {
+			return err
+		}
+	}
 	capacity := model.Capacity{Tokens: max(m.Config.Model.Context, c.Int("tokens-per-step"))}
 	capacity.Rows = capacity.Tokens
 	a := model.NewActivations(m.Backend, m.Config.Model, capacity, false)
@@ -116,6 +123,11 @@ func evalBlimp(c *cli.Context) error {
 		return err
 	}
 	seconds := time.Since(start).Seconds()
+	var against *eval.PairsAgainst
+	if other != nil {
+		compared := other.Against(pairs, scored)
+		against = &compared
+	}
 	if out := c.String("out"); out != "" {
 		if err := writePredictions(out, pairs, scored, o.Kinds()); err != nil {
 			return err
@@ -132,11 +144,12 @@ func evalBlimp(c *cli.Context) error {
 		Scores  []string `json:"kinds"`
 		Label   string   `json:"label"`
 		eval.PairSummary
-		Seconds float64  `json:"seconds"`
-		PerS    float64  `json:"pairs_per_second"`
-		Notes   []string `json:"notes"`
+		Against *eval.PairsAgainst `json:"against,omitempty"`
+		Seconds float64            `json:"seconds"`
+		PerS    float64            `json:"pairs_per_second"`
+		Notes   []string           `json:"notes"`
 	}{m.Dir, m.Step, trainedFor(m.Config), o.Kinds(), map[bool]string{true: "next", false: "same"}[o.Next],
-		eval.SummarisePairs(pairs, scored, o.Kinds()), seconds, float64(len(pairs)) / max(seconds, 1e-9), notes}
+		eval.SummarisePairs(pairs, scored, o.Kinds()), against, seconds, float64(len(pairs)) / max(seconds, 1e-9), notes}
 	return show(c, result, func(w io.Writer) {
 		fmt.Fprintf(w, "%s, step %d, trained for %s: %s pairs in %d sets, in %.1f s (%.0f pairs/s)\n", m.Dir, m.Step, strings.Join(result.Trained, ", "),
 			count(len(pairs)), len(result.Sets), seconds, result.PerS)
@@ -144,6 +157,9 @@ func evalBlimp(c *cli.Context) error {
 			fmt.Fprintf(w, "masked tokens are answered at %s\n", map[bool]string{true: "the place before them", false: "their own place"}[o.Next])
 		}
 		writeGroups(w, result.PairSummary, o.Kinds())
+		if against != nil {
+			writeAgainst(w, *against, o.Kinds())
+		}
 		writeNotes(w, result.Notes)
 	})
 }
@@ -189,6 +205,16 @@ func writeGroups(w io.Writer, s eval.PairSummary, kinds []string) {
 	}
 	if s.Overall.Alike > 0 {
 		fmt.Fprintf(w, "note: of %s pairs both sentences have the same tokens, so that no score can be right\n", count(s.Overall.Alike))
+	}
+}
+
+// writeAgainst writes a line for every score that both models have.
+func writeAgainst(w io.Writer, a eval.PairsAgainst, kinds []string) {
+	for _, kind := range kinds {
+		if d, ok := a.Scores[kind]; ok {
+			fmt.Fprintf(w, "against %s by %s: %+.2f points, 95%% of resamples from %+.2f to %+.2f; alone right on %s pairs, the other on %s\n",
+				a.File, kind, 100*d.Difference, 100*d.Low, 100*d.High, count(d.Better), count(d.Worse))
+		}
 	}
 }
 

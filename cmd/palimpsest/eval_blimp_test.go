@@ -95,6 +95,12 @@ func TestEvalBlimp(t *testing.T) {
 	if text := must(t, "eval", "blimp", "--model", run, "--data", filepath.Join(dir, "blocks.jsonl"), "--score", "prefix"); !strings.Contains(text, "prefix") || strings.Contains(text, "clm  ") {
 		t.Error(text)
 	}
+	predictions := filepath.Join(t.TempDir(), "masked.jsonl")
+	must(t, "eval", "blimp", "--model", masked, "--data", dir, "--out", predictions)
+	if text := must(t, "eval", "blimp", "--model", run, "--data", dir, "--against", predictions); strings.Count(text, "\nagainst "+predictions+" by ") != 3 {
+		t.Error(text)
+	}
+	refuses(t, 3, []string{"absent.jsonl", "hint"}, "eval", "blimp", "--model", run, "--data", dir, "--against", filepath.Join(dir, "absent.jsonl"))
 	long := strings.Repeat("err nil ", 200)
 	refuses(t, 3, []string{"long.jsonl, line 1 (long, pair 1)", "tokens"}, "eval", "blimp", "--model", run, "--data", write("long.jsonl", `{"sentence_good": "`+long+`", "sentence_bad": "a"}`))
 	refuses(t, 3, []string{"torn.jsonl, line 2", "unexpected end"}, "eval", "blimp", "--model", run, "--data", write("torn.jsonl", `{"sentence_good": "b", "sentence_bad": "a"}`+"\n{"))
@@ -114,7 +120,7 @@ func TestDryRunOfAntLM(t *testing.T) {
 	shards := filepath.Join(t.TempDir(), "shards")
 	must(t, "data", "build", "--tokenizer", tokenizer, "--unit", "paragraph", "--out", shards, texts)
 	for preset, wants := range map[string][]string{
-		"antlm-cpu-tiny":  {"clm, steps 0 to 400", "mlm, steps 400 to 2,000", "clm, steps 2,000 to 2,400", "causal attention", "not from the paper"},
+		"antlm-cpu-tiny":  {"clm, steps 0 to 400", "mlm, steps 400 to 2,000", "clm, steps 2,000 to 2,400", "causal attention", "of mlm, as at step 400", "mlm, as at step 400:\n", "bidirectional attention", "1 mlm", "not from the paper"},
 		"antlm-cpu-small": {"antlm, steps 0 to 10,000", "term        clm", "term        mntp", "bidirectional attention", "1 mntp"},
 		"antlm-gpu":       {"clm, steps 0 to", "mlm, steps", "causal attention"},
 	} {

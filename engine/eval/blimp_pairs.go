@@ -25,6 +25,9 @@ func ScorePairs(a *model.Activations, w *model.Weights, capacity model.Capacity,
 		for k, sentence := range []string{p.Good, p.Bad} {
 			ids := encode(sentence)
 			if n := o.length(len(ids)); len(ids) == 0 || n > longest {
+				if runes := []rune(sentence); len(runes) > 80 {
+					sentence = string(runes[:80]) + "..."
+				}
 				return nil, fault.Data.Errorf("%s: %q has %d tokens, %d with those at its ends, and the model takes 1 to %d", p.Place(), sentence, len(ids), n, longest)
 			}
 			sentences = append(sentences, ids)

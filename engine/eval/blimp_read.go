@@ -143,25 +143,35 @@ func parsePair(raw []byte, name string, line int) (Pair, error) {
 		return Pair{}, errors.New("is not UTF-8")
 	}
 	if err := json.Unmarshal(raw, &record); err != nil {
-		return Pair{}, err
+		var wrong *json.UnmarshalTypeError
+		switch {
+		case !errors.As(err, &wrong):
+			return Pair{}, err
+		case wrong.Field == "":
+			return Pair{}, fmt.Errorf("want an object with sentence_good and sentence_bad, not JSON of kind %s; hint: one object on each line", wrong.Value)
+		}
+		return Pair{}, fmt.Errorf("%s: want a string, not JSON of kind %s", wrong.Field, wrong.Value)
 	}
 	p := Pair{UID: name, Field: record.Field, Term: record.Term, PairID: fmt.Sprint(line), Line: line}
-	for key, sentence := range map[string]*string{"sentence_good": record.Good, "sentence_bad": record.Bad} {
-		if sentence == nil {
-			return p, fmt.Errorf("the key %s is missing", key)
+	if id := strings.Trim(string(record.PairID), `"`); id != "" && id != "null" {
+		p.PairID = id
+	}
+	for _, side := range []struct {
+		key      string
+		sentence *string
+	}{{"sentence_good", record.Good}, {"sentence_bad", record.Bad}} {
+		if side.sentence == nil {
+			return p, fmt.Errorf("pair %s: the key %s is missing", p.PairID, side.key)
 		}
-		if strings.TrimSpace(*sentence) == "" {
-			return p, fmt.Errorf("%s is empty", key)
+		if strings.TrimSpace(*side.sentence) == "" {
+			return p, fmt.Errorf("pair %s: %s is empty", p.PairID, side.key)
 		}
 	}
 	p.Good, p.Bad = *record.Good, *record.Bad
 	if record.UID != nil {
 		if p.UID = *record.UID; p.UID == "" {
-			return p, errors.New("UID is empty")
+			return p, fmt.Errorf("pair %s: UID is empty", p.PairID)
 		}
-	}
-	if id := strings.Trim(string(record.PairID), `"`); id != "" && id != "null" {
-		p.PairID = id
 	}
 	return p, nil
 }

@@ -182,18 +182,19 @@ func TestReadPairs(t *testing.T) {
 func TestReadPairsRefuses(t *testing.T) {
 	good := `{"sentence_good": "a b", "sentence_bad": "b a", "UID": "x"}` + "\n"
 	for want, content := range map[string]string{
-		"set.jsonl, line 2: the key sentence_bad is missing":  good + `{"sentence_good": "a"}`,
-		"set.jsonl, line 2: the key sentence_good is missing": good + `{"sentence_bad": "a"}`,
-		"set.jsonl, line 3: unexpected end of JSON":           good + "\n" + `{"sentence_good": "a"`,
-		"set.jsonl, line 1: invalid character":                "sentence_good,sentence_bad\na,b\n",
-		"set.jsonl, line 2: json: cannot unmarshal number":    good + `{"sentence_good": 3, "sentence_bad": "a"}`,
-		"set.jsonl, line 2: sentence_bad is empty":            good + `{"sentence_good": "a", "sentence_bad": " "}`,
-		`set.jsonl, line 2: UID is "y"`:                       good + `{"sentence_good": "a", "sentence_bad": "b", "UID": "y"}`,
-		`set.jsonl, line 2: UID is "set"`:                     good + `{"sentence_good": "a", "sentence_bad": "b"}`,
-		"set.jsonl, line 1: UID is empty":                     `{"sentence_good": "a", "sentence_bad": "b", "UID": ""}`,
-		"set.jsonl, line 2: is not UTF-8":                     good + "{\"sentence_good\": \"\xff\", \"sentence_bad\": \"b\"}",
-		"set.jsonl, line 2: more than 1048576 bytes":          good + strings.Repeat(" ", maxPairLine+2),
-		"set.jsonl has no pair":                               "\n \n",
+		"set.jsonl, line 2: pair 2: the key sentence_bad is missing":                                    good + `{"sentence_good": "a"}`,
+		"set.jsonl, line 2: pair 2: the key sentence_good is missing":                                   good + `{"sentence_bad": "a"}`,
+		"set.jsonl, line 3: unexpected end of JSON":                                                     good + "\n" + `{"sentence_good": "a"`,
+		"set.jsonl, line 1: invalid character":                                                          "sentence_good,sentence_bad\na,b\n",
+		"set.jsonl, line 2: sentence_good: want a string, not JSON of kind number":                      good + `{"sentence_good": 3, "sentence_bad": "a"}`,
+		"set.jsonl, line 1: want an object with sentence_good and sentence_bad, not JSON of kind array": `[{"sentence_good": "a", "sentence_bad": "b"}]`,
+		"set.jsonl, line 2: pair 2: sentence_bad is empty":                                              good + `{"sentence_good": "a", "sentence_bad": " "}`,
+		`set.jsonl, line 2: UID is "y"`:                                                                 good + `{"sentence_good": "a", "sentence_bad": "b", "UID": "y"}`,
+		`set.jsonl, line 2: UID is "set"`:                                                               good + `{"sentence_good": "a", "sentence_bad": "b"}`,
+		"set.jsonl, line 1: pair 1: UID is empty":                                                       `{"sentence_good": "a", "sentence_bad": "b", "UID": ""}`,
+		"set.jsonl, line 2: is not UTF-8":                                                               good + "{\"sentence_good\": \"\xff\", \"sentence_bad\": \"b\"}",
+		"set.jsonl, line 2: more than 1048576 bytes":                                                    good + strings.Repeat(" ", maxPairLine+2),
+		"set.jsonl has no pair":                                                                         "\n \n",
 	} {
 		_, err := ReadPairs(writeSets(t, map[string]string{"set.jsonl": content}))
 		if fault.Of(err) != fault.Data || !strings.Contains(err.Error(), want) {

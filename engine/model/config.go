@@ -42,6 +42,7 @@ type Config struct {
 	Transform Flag    `yaml:"transform" doc:"LM head begins with dense, activation, norm (BERT)"`
 	HeadAct   string  `yaml:"head_activation" enum:",gelu,gelu_tanh,silu" doc:"activation of the transform; open: the MLP's"`
 	HeadBias  Flag    `yaml:"head_bias" doc:"LM head has a bias over the vocabulary"`
+	HeadDrop  Flag    `yaml:"head_dropout" doc:"train.dropout also before the last product of the LM head (LTG-BERT), under losses of single rows"`
 	InitStd   float64 `yaml:"init_std" min:"0" doc:"standard deviation of initial weights; the two projections into the residual get it divided by sqrt(2 L) in pre-norm models"`
 	InitScale string  `yaml:"init_scale" enum:",residual,depth,none" doc:"residual: as said at init_std; depth: MLP weights of layer i from 0 times sqrt(1/(2(1+i))) (LTG-BERT); none; open: residual in pre-norm models"`
 
@@ -94,6 +95,9 @@ func (c Config) Resolve(vocab int) (Config, []error) {
 		base, ok := presets[c.Preset]
 		if !ok {
 			return c, []error{fmt.Errorf("preset: there is no %q; known: %s", c.Preset, strings.Join(PresetNames(), ", "))}
+		}
+		if c.Heads != 0 && base.KVHeads == base.Heads { // another number of heads is one of both
+			pick(&c.KVHeads, c.Heads)
 		}
 		c = merge(c, base)
 	}
@@ -184,6 +188,7 @@ func merge(c, base Config) Config {
 	pick(&c.Transform, base.Transform)
 	pick(&c.HeadAct, base.HeadAct)
 	pick(&c.HeadBias, base.HeadBias)
+	pick(&c.HeadDrop, base.HeadDrop)
 	pick(&c.InitStd, base.InitStd)
 	pick(&c.InitScale, base.InitScale)
 	pick(&c.Links.Features, base.Links.Features)

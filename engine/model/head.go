@@ -112,10 +112,10 @@ func (a *Activations) backwardHead(w *Weights, index int, in kernels.Buf, n int,
 	a.b.LinearBackwardInput(h.dh, h.dnorm, t.weight.compute(), kernels.Buf{}, n, c.Width, c.Width, kernels.None, false)
 }
 
-// headDrop is the dropout of a classification head, whose rows count from 0 in every chunk: chunks, by their first row, have
-// seeds of their own. The LM head has none.
+// headDrop is the dropout of a head, whose rows count from 0 in every chunk: chunks, by their first row, have seeds of their
+// own. The LM head has it where the model asks for it.
 func (a *Activations) headDrop(index, from int) kernels.Drop {
-	if index == 0 {
+	if index == 0 && a.c.HeadDrop != on {
 		return kernels.Drop{}
 	}
 	drop := a.step.drop(siteHead - uint16(index))

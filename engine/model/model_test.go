@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"runtime"
+	"slices"
 	"testing"
 
 	"palimpsest/kernels"
@@ -42,7 +43,7 @@ func variants() map[string]Config {
 		"modernbert": small(Config{Norm: "layernorm", MLP: "geglu", Positions: "rope", Bias: off, EmbedNorm: on, FirstNorm: off, Transform: on, HeadBias: on,
 			Layers: 4, Attention: Attention{Window: 2, GlobalEvery: 3, LocalBase: 100}}),
 		"roberta":   small(Config{Placement: "post", EmbedNorm: on, Types: 1, PositionOffset: 2, Transform: on, HeadBias: on, MLP: "gelu"}),
-		"ltg-bert":  small(Config{Placement: "normformer", Affine: off, Positions: "relative", Buckets: 4, MLP: "geglu_tanh", MLPBias: off, EmbedNorm: on, Transform: on, HeadAct: "gelu", HeadBias: on, InitScale: "depth"}),
+		"ltg-bert":  small(Config{Placement: "normformer", Affine: off, Positions: "relative", Buckets: 4, MLP: "geglu_tanh", MLPBias: off, EmbedNorm: on, Transform: on, HeadAct: "gelu", HeadBias: on, HeadDrop: on, InitScale: "depth"}),
 		"relative":  small(Config{Placement: "post", Positions: "relative", Buckets: 4, Bias: off, Width: 16, Heads: 4, KVHeads: 2, FF: 8, Attention: Attention{Window: 4}}),
 		"exlm":      small(Config{Positions: "rope2d", MLP: "gelu", Transform: on, HeadBias: on, InitScale: "none"}),
 		"one layer": small(Config{Layers: 1, Positions: "none", HeadBias: on}),
@@ -244,6 +245,42 @@ func TestPackingDoesNotLeak(t *testing.T) {
 		for i, v := range kernels.View[float64](f.a.hidden)[:6*C] {
 			if math.Abs(v-packed[i]) > 1e-12 {
 				t.Fatalf("%s: element %d is %g alone, %g packed", name, i, v, packed[i])
+			}
+		}
+	}
+}
+
+// Other tokens in a segment change no bit of what stands before them in a causal one, and none of another segment.
+func TestTokensChangeOnlyWhatSeesThem(t *testing.T) {
+	for _, b := range []kernels.Backend{kernels.NewRef64(), cpuBackend(t)} {
+		for name, c := range variants() {
+			f := newFixture(t, b, c, 0, false)
+			C := f.w.Config.Width
+			hidden := func() []float32 {
+				f.forward(t, false)
+				values := make([]float32, len(f.plan.Tokens)*C)
+				f.a.Hidden(values)
+				return values
+			}
+			before := hidden()
+			for _, s := range f.plan.Segments {
+				row := s.Start + (s.End-s.Start)/2 // and those behind it
+				tokens := slices.Clone(f.plan.Tokens)
+				for r := row; r < s.End; r++ {
+					f.plan.Tokens[r] = 3 + (f.plan.Tokens[r]-2)%8
+				}
+				after := hidden()
+				copy(f.plan.Tokens, tokens)
+				for r := range int32(len(tokens)) {
+					same := slices.Equal(before[int(r)*C:int(r+1)*C], after[int(r)*C:int(r+1)*C])
+					blind := r < s.Start || r >= s.End || r < row && s.Mask == kernels.Causal
+					if blind && !same {
+						t.Errorf("%s, %s: tokens from %d on in segment %v changed row %d", b.Info().Name, name, row, s, r)
+					}
+					if r == row && same {
+						t.Errorf("%s, %s: another token at row %d changes nothing", b.Info().Name, name, r)
+					}
+				}
 			}
 		}
 	}

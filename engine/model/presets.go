@@ -93,7 +93,7 @@ func modernBERT(layers, width, heads, ff int) Config {
 func ltgBERT(vocab AutoInt, layers, width, heads, ff int) Config {
 	return Config{Vocab: vocab, Layers: layers, Width: width, Heads: heads, KVHeads: heads, FF: ff, Context: 512, Norm: "layernorm", NormEps: 1e-7, Affine: off,
 		Placement: "normformer", Positions: "relative", Buckets: 32, MLP: "geglu_tanh", Bias: on, MLPBias: off, Tied: on, EmbedNorm: on,
-		Transform: on, HeadAct: "gelu", HeadBias: on, InitStd: math.Sqrt(2 / (5 * float64(width))), InitScale: "depth"}
+		Transform: on, HeadAct: "gelu", HeadBias: on, HeadDrop: on, InitStd: math.Sqrt(2 / (5 * float64(width))), InitScale: "depth"}
 }
 
 func exlm(vocab AutoInt, layers, width, heads int) Config {

@@ -96,6 +96,19 @@ func TestEveryPresetResolvesToAFixedPoint(t *testing.T) {
 	}
 }
 
+// Another number of heads changes those of keys and values too, but where the preset groups them.
+func TestHeadsOfAPreset(t *testing.T) {
+	for preset, want := range map[string]int{"ltg-bert-tiny": 2, "llama-tiny": 2, "tiny": 2} {
+		c, problems := Config{Preset: preset, Heads: 2}.Resolve(300)
+		if len(problems) > 0 || c.KVHeads != want {
+			t.Errorf("%s: %d key and value heads, want %d; %v", preset, c.KVHeads, want, problems)
+		}
+	}
+	if c, problems := (Config{Preset: "tiny", Heads: 8, KVHeads: 2}).Resolve(300); len(problems) > 0 || c.KVHeads != 2 {
+		t.Errorf("%d key and value heads were asked for as 2; %v", c.KVHeads, problems)
+	}
+}
+
 func TestResolveNamesEveryProblem(t *testing.T) {
 	_, problems := Config{Width: 100, Heads: 3, KVHeads: 2, Vocab: 10}.Resolve(20)
 	if len(problems) != 3 {

@@ -18,6 +18,7 @@ type Config struct {
 	Betas        [2]float64 `yaml:"betas" doc:"decay rates of the two moments"`
 	Eps          float64    `yaml:"eps" min:"0" doc:"added to the root of the second moment"`
 	Clip         float64    `yaml:"clip" min:"0" doc:"largest global gradient norm; 0 means no limit"`
+	Reset        bool       `yaml:"reset" doc:"an ablation: the moments begin anew, at zero, with every phase; false: they go on"`
 	LayerDecay   float64    `yaml:"layer_decay" min:">0" max:"1" doc:"factor from the rate of each block to that of the block below it; heads have the full rate, embeddings the lowest"`
 	Muon         Muon       `yaml:"muon" doc:"for kind: muon"`
 }
@@ -61,7 +62,8 @@ func (c Config) Validate() (problems []error) {
 type Optimizer struct {
 	Config  Config
 	M, V    kernels.Buf
-	Updates int64 // applied so far, for the bias correction
+	Updates int64 // applied so far
+	Anew    int64 // of them before the last Reset: the bias correction counts from there
 
 	parts   []part
 	update  kernels.Buf    // LAMB, Muon: the step of one part
@@ -130,7 +132,7 @@ func (o *Optimizer) Rate(factor float64) float64 { return o.Config.LearningRate 
 // nothing changes, and the caller, who sees the same numbers later, calls Skip.
 func (o *Optimizer) Step(b kernels.Backend, w *model.Weights, guard kernels.Buf, factor float64) {
 	o.Updates++
-	c := o.Config
+	c, t := o.Config, float64(o.Updates-o.Anew)
 	for _, p := range o.parts {
 		if p.matrices != nil {
 			o.muon(b, w, guard, p, c.Muon.LearningRate*factor*p.scale)
@@ -141,7 +143,7 @@ func (o *Optimizer) Step(b kernels.Backend, w *model.Weights, guard kernels.Buf,
 			P: w.Master.Slice(p.from, p.to), G: w.Grad.Slice(p.from, p.to),
 			M: o.M.Slice(p.from, p.to), V: o.V.Slice(p.second, p.second+size), Guard: guard,
 			LR: o.Rate(factor) * p.scale, B1: c.Betas[0], B2: c.Betas[1], Eps: c.Eps, Decay: p.decay,
-			Correction1: 1 - math.Pow(c.Betas[0], float64(o.Updates)), Correction2: 1 - math.Pow(c.Betas[1], float64(o.Updates)),
+			Correction1: 1 - math.Pow(c.Betas[0], t), Correction2: 1 - math.Pow(c.Betas[1], t),
 			GradScale: 1, Clip: c.Clip, Copy: copyOf(w, p.from, p.to),
 		}
 		if c.Kind == "lamb" {
@@ -158,6 +160,13 @@ func copyOf(w *model.Weights, from, to int) kernels.Buf {
 		return kernels.Buf{}
 	}
 	return w.Compute.Slice(from, to)
+}
+
+// Reset sets the moments to zero, as before the first update.
+func (o *Optimizer) Reset(b kernels.Backend) {
+	b.Zero(o.M)
+	b.Zero(o.V)
+	o.Anew = o.Updates
 }
 
 // Skip takes back the count of an update that the guard refused.

@@ -14,29 +14,29 @@ func TestSchedule(t *testing.T) {
 		step, total int64
 		want        float64
 	}{
-		{Schedule{"cosine", 0.1, 0.1, 0}, 0, 100, 0.1},
-		{Schedule{"cosine", 0.1, 0.1, 0}, 9, 100, 1},
-		{Schedule{"cosine", 0.1, 0.1, 0}, 10, 100, 1},
-		{Schedule{"cosine", 0.1, 0.1, 0}, 99, 100, 0.1},
-		{Schedule{"cosine", 0, 0, 0}, 50, 101, 0.5},
-		{Schedule{"linear", 10, 0.2, 0}, 4, 111, 0.5},
-		{Schedule{"linear", 10, 0.2, 0}, 60, 111, 0.6},
-		{Schedule{"constant", 2, 0, 0}, 0, 10, 0.5},
-		{Schedule{"constant", 2, 0, 0}, 9, 10, 1},
-		{Schedule{"cosine", 0, 0.1, 0}, 0, 1, 1},
-		{Schedule{"linear", 20, 0.1, 0}, 4, 10, 0.25}, // warm-up longer than the run
-		{Schedule{"trapezoid", 2, 0.5, 4}, 0, 10, 0.5},
-		{Schedule{"trapezoid", 2, 0.5, 4}, 5, 10, 1},
-		{Schedule{"trapezoid", 2, 0.5, 4}, 6, 10, 0.875},
-		{Schedule{"trapezoid", 2, 0.5, 4}, 9, 10, 0.5},
-		{Schedule{"trapezoid", 0.1, 0, 0.2}, 89, 100, 0.5},
-		{Schedule{"trapezoid", 0.1, 0, 0.2}, 99, 100, 0},
-		{Schedule{"trapezoid", 8, 0, 8}, 8, 10, 0.5}, // a cool-down of what the warm-up leaves
-		{Schedule{"trapezoid", 0, 0, 1 << 60}, 4, 10, 0.5},
-		{Schedule{"cosine", 0, 0.1, 4}, 5, 10, 0.1},
-		{Schedule{"cosine", 0, 0.1, 4}, 6, 10, 0.08},
-		{Schedule{"cosine", 0, 0.1, 4}, 9, 10, 0.02},
-		{Schedule{"constant", 0, 0, 1}, 9, 10, 0.5},
+		{Schedule{Kind: "cosine", Warmup: 0.1, Final: 0.1, Cooldown: 0}, 0, 100, 0.1},
+		{Schedule{Kind: "cosine", Warmup: 0.1, Final: 0.1, Cooldown: 0}, 9, 100, 1},
+		{Schedule{Kind: "cosine", Warmup: 0.1, Final: 0.1, Cooldown: 0}, 10, 100, 1},
+		{Schedule{Kind: "cosine", Warmup: 0.1, Final: 0.1, Cooldown: 0}, 99, 100, 0.1},
+		{Schedule{Kind: "cosine", Warmup: 0, Final: 0, Cooldown: 0}, 50, 101, 0.5},
+		{Schedule{Kind: "linear", Warmup: 10, Final: 0.2, Cooldown: 0}, 4, 111, 0.5},
+		{Schedule{Kind: "linear", Warmup: 10, Final: 0.2, Cooldown: 0}, 60, 111, 0.6},
+		{Schedule{Kind: "constant", Warmup: 2, Final: 0, Cooldown: 0}, 0, 10, 0.5},
+		{Schedule{Kind: "constant", Warmup: 2, Final: 0, Cooldown: 0}, 9, 10, 1},
+		{Schedule{Kind: "cosine", Warmup: 0, Final: 0.1, Cooldown: 0}, 0, 1, 1},
+		{Schedule{Kind: "linear", Warmup: 20, Final: 0.1, Cooldown: 0}, 4, 10, 0.25}, // warm-up longer than the run
+		{Schedule{Kind: "trapezoid", Warmup: 2, Final: 0.5, Cooldown: 4}, 0, 10, 0.5},
+		{Schedule{Kind: "trapezoid", Warmup: 2, Final: 0.5, Cooldown: 4}, 5, 10, 1},
+		{Schedule{Kind: "trapezoid", Warmup: 2, Final: 0.5, Cooldown: 4}, 6, 10, 0.875},
+		{Schedule{Kind: "trapezoid", Warmup: 2, Final: 0.5, Cooldown: 4}, 9, 10, 0.5},
+		{Schedule{Kind: "trapezoid", Warmup: 0.1, Final: 0, Cooldown: 0.2}, 89, 100, 0.5},
+		{Schedule{Kind: "trapezoid", Warmup: 0.1, Final: 0, Cooldown: 0.2}, 99, 100, 0},
+		{Schedule{Kind: "trapezoid", Warmup: 8, Final: 0, Cooldown: 8}, 8, 10, 0.5}, // a cool-down of what the warm-up leaves
+		{Schedule{Kind: "trapezoid", Warmup: 0, Final: 0, Cooldown: 1 << 60}, 4, 10, 0.5},
+		{Schedule{Kind: "cosine", Warmup: 0, Final: 0.1, Cooldown: 4}, 5, 10, 0.1},
+		{Schedule{Kind: "cosine", Warmup: 0, Final: 0.1, Cooldown: 4}, 6, 10, 0.08},
+		{Schedule{Kind: "cosine", Warmup: 0, Final: 0.1, Cooldown: 4}, 9, 10, 0.02},
+		{Schedule{Kind: "constant", Warmup: 0, Final: 0, Cooldown: 1}, 9, 10, 0.5},
 	} {
 		if got := c.s.Factor(c.step, c.total); math.Abs(got-c.want) > 1e-12 {
 			t.Errorf("%+v at %d of %d: %g, want %g", c.s, c.step, c.total, got, c.want)

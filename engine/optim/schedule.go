@@ -11,6 +11,7 @@ type Schedule struct {
 	Warmup   float64 `yaml:"warmup" min:"0" doc:"share of the steps (below 1) or number of steps over which the rate rises linearly from 0"`
 	Final    float64 `yaml:"final" min:"0" max:"1" doc:"rate at the last step (or, but for trapezoid, before the cool-down), as a share of the peak"`
 	Cooldown float64 `yaml:"cooldown" min:"0" doc:"share of the steps (below 1) or number of steps at the end over which the rate falls linearly: for trapezoid to final, otherwise from final towards 0"`
+	Restart  bool    `yaml:"restart" doc:"an ablation: every phase has the whole schedule by itself, warm-up and cool-down included; false: one over all phases"`
 }
 
 // DefaultSchedule is that of a run file that says nothing.
@@ -49,7 +50,8 @@ func stepsOf(length float64, total int64) int64 {
 
 // Factor returns the share of the peak rate at a step, which counts from 0: (step+1)/warmup in the warm-up, then from 1 to
 // Final at the last step before the cool-down. In the cool-down of k steps, step i = 1..k of it has the rate before it
-// times 1 - i/(k+1), or for trapezoid 1 - (1-Final)*i/k. One schedule runs over all phases of a run.
+// times 1 - i/(k+1), or for trapezoid 1 - (1-Final)*i/k. One schedule runs over all phases of a run, unless Restart
+// is set: then the caller gives steps and total of the phase.
 func (s Schedule) Factor(step, total int64) float64 {
 	warmup, cooldown := s.WarmupSteps(total), s.CooldownSteps(total)
 	if step < warmup {

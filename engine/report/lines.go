@@ -27,8 +27,9 @@ type Step struct {
 	Accuracy    *float64           `json:"accuracy,omitempty"` // 0 to 1
 	GradNorm    float64            `json:"grad_norm"`          // before clipping
 	LR          float64            `json:"lr"`
-	Tokens      int64              `json:"tokens"`  // since the start of the run
-	Skipped     int64              `json:"skipped"` // updates not applied because they were not finite, since the start
+	Tokens      int64              `json:"tokens"`                 // since the start of the run
+	Bare        int64              `json:"without_loss,omitempty"` // documents and pieces of this update without a token that bears a loss
+	Skipped     int64              `json:"skipped"`                // updates not applied because they were not finite, since the start
 	TokensPerS  float64            `json:"tokens_per_s"`
 	FLOPsPerS   float64            `json:"flops_per_s"`
 	MFU         *float64           `json:"mfu"`          // 0 to 1; null when the device's peak is not known

@@ -24,8 +24,12 @@ func (l *Loader) unknown(t reflect.Type, path, key string) string {
 	for _, exact := range []bool{true, false} {
 		for _, p := range all {
 			section, name, _ := cutLast(p)
-			if section != path && (name == key || !exact && Nearest(key, []string{name}) != "") {
+			switch {
+			case section == path:
+			case name == key || !exact && path == "" && Nearest(key, []string{name}) != "":
 				return "unknown key; did you mean " + p + "?"
+			case !exact && Nearest(key, []string{name}) != "":
+				return "unknown key; " + nameList(names, "known here: ") + "; or did you mean " + p + "?"
 			}
 		}
 	}

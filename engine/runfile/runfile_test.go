@@ -186,6 +186,7 @@ func TestMessages(t *testing.T) {
 		{"model:\n  betas: [1]\n", "run.yaml:2: model.betas: unknown key; did you mean optimizer.betas?"},
 		{"optimizer.clip: 1\n", "run.yaml:1: optimizer.clip: unknown key; write it as a section, optimizer: {clip: ...}"},
 		{"model: {zzzzzz: 1}\n", "run.yaml:1: model.zzzzzz: unknown key; known here: preset, vocab, layers, width"},
+		{"phases:\n- modle: 1\n", "run.yaml:2: phases.0.modle: unknown key; known here: objective, steps, weight, tags; or did you mean model?"},
 		{"phases:\n- stepps: 1\n", "run.yaml:2: phases.0.stepps: unknown key; did you mean steps?"},
 		{"optimizer: {learning_rate: \"1e-4\"}", `run.yaml:1: optimizer.learning_rate: expected a number, got the quoted text "1e-4"; drop the quotes`},
 		{"optimizer: {learning_rate: fast}", "run.yaml:1: optimizer.learning_rate: expected a number, got fast"},
