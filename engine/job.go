@@ -193,7 +193,7 @@ func hasPlane(ds *shard.Dataset, name string) bool {
 
 func (j *job) objective(name string, mix objectives.AntLM, seed uint64, loss objectives.LossOptions) (objectives.Objective, error) {
 	o, err := objectives.New(name, objectives.Settings{Seed: seed, Vocabulary: j.vocabulary, Mask: j.config.Mask, AntLM: mix, Loss: loss, Context: j.config.Data.LossPlane && hasPlane(j.data, objectives.PlaneLoss), Classify: j.config.Classify, Heads: j.config.Model.Classifiers,
-		EXLM: j.config.EXLM, RMLM: j.config.RMLM, Ends: &j.ends, Expansion: j.config.Model.Expansion(), MSLM: j.config.MSLM, SHAD: j.config.SHAD, Classes: hasPlane(j.data, objectives.PlaneClass) && hasPlane(j.valid, objectives.PlaneClass), TNT: j.config.TNT, NPO: j.config.NPO, Reference: j.config.hasReference(), Held: seed != j.config.Train.Seed}) // evaluations draw from a seed of their own
+		EXLM: j.config.EXLM, RMLM: j.config.RMLM, Ends: &j.ends, Expansion: j.config.Model.Expansion(), MSLM: j.config.MSLM, SHAD: j.config.SHAD, Classes: hasPlane(j.data, objectives.PlaneClass) && hasPlane(j.valid, objectives.PlaneClass), TNT: j.config.TNT, NPO: j.config.NPO, Length: j.config.Data.Length, Reference: j.config.hasReference(), Held: seed != j.config.Train.Seed}) // evaluations draw from a seed of their own
 	return o, fault.Usage.Wrap(err)
 }
 

@@ -2,6 +2,7 @@ package objectives
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"palimpsest/kernels"
@@ -37,6 +38,7 @@ type MSLM struct {
 // Compat switches on what is known to be wrong in the reference code of a paper.
 type Compat struct {
 	Floor      bool `yaml:"mslm_floor" doc:"the number of entities to mask is always rounded down, so a document with few has none"`
+	PadCounts  bool `yaml:"mslm_pad_counts" doc:"documents are padded to data.length: padding is learned like an unmasked token of weight 1, and counts in a document's length; it costs its places of a step"`
 	HalfTie    bool `yaml:"mslm_half_tie" doc:"when entity and other masked tokens are equally many, every mask counts twice"`
 	UnkSpecial bool `yaml:"mslm_unk_special" doc:"the unknown token is never masked"`
 	EvalMasked bool `yaml:"mslm_eval_masked" doc:"detection is evaluated on masked text, whose masks give entities away: leaky"`
@@ -106,7 +108,8 @@ const (
 	kindUnmasked = 'U'
 	kindEntity   = 'E'
 	kindBase     = 'B'
-	kindPad      = 'P' // not counted: context only
+	kindContext  = 'C' // context only: not counted
+	kindPad      = 'P' // padding, which is in plans under mslm_pad_counts only
 )
 
 func newMSLM(s Settings) (*mslm, error) {
@@ -117,8 +120,12 @@ func newMSLM(s Settings) (*mslm, error) {
 	if s.Loss.Reweigh.On() {
 		return nil, fmt.Errorf("loss.reweigh.rule: the objective mslm has row weights of its own; hint: none")
 	}
-	m := &mslm{Settings: s, held: s.Held, weighing: weighing{unmasked: c.UnmaskedWeight, perWeight: c.Norm == "weights", factor: c.SampleFactor}}
+	m := &mslm{Settings: s, held: s.Held, weighing: weighing{unmasked: c.UnmaskedWeight, perWeight: c.Norm == "weights", factor: c.SampleFactor,
+		pads: c.Compat.PadCounts && !s.Held}}
 	var err error
+	if m.pads && s.Vocabulary.Pad < 0 {
+		return nil, fmt.Errorf("mslm.compat.mslm_pad_counts: the tokenizer has no padding token; hint: false")
+	}
 	if c.DetectionWeight > 0 {
 		if m.detector, err = s.tokenHead("mslm.detection_head", c.DetectionHead, ""); err != nil {
 			return nil, err
@@ -158,12 +165,20 @@ func (s Settings) tokenHead(key, name, taken string) (Head, error) {
 
 func (m *mslm) Name() string { return "mslm" }
 
-// Cost is that of the document, and in evaluations of its unmasked copy.
+// Cost is that of the document, and in evaluations of its unmasked copy, or of the padding.
 func (m *mslm) Cost(n int) int {
 	if m.copies() {
 		return 2 * n
 	}
-	return n
+	return n + m.padding(n)
+}
+
+// padding is how much a document of n tokens is padded by.
+func (m *mslm) padding(n int) int {
+	if !m.pads {
+		return 0
+	}
+	return max(0, m.Length-n)
 }
 
 func (m *mslm) copies() bool { return m.held && m.detector.Classes > 0 && !m.MSLM.Compat.EvalMasked }
@@ -202,7 +217,8 @@ func (m *mslm) terms(p *Plan) (lm, detection, class *Term) {
 	return list[0], list[1], list[2]
 }
 
-// Plan appends a bidirectional segment with masked tokens, and in evaluations its unmasked copy.
+// Plan appends a bidirectional segment with masked tokens, and in evaluations its unmasked copy. Padding, where it counts, is a
+// segment of its own, so that no document sees it.
 func (m *mslm) Plan(doc Document, p *Plan) {
 	start := p.segment(doc, kernels.Bidirectional)
 	lm, detection, class := m.terms(p)
@@ -227,9 +243,13 @@ func (m *mslm) Plan(doc Document, p *Plan) {
 		p.close()
 		return
 	}
+	pads := m.padding(len(doc.Tokens))
+	for range pads {
+		m.kinds = append(m.kinds, kindPad)
+	}
 	var counted float64
 	m.weights, counted = m.row(m.weights[:0], m.kinds)
-	for i, w := range m.weights {
+	for i, w := range m.weights[:len(doc.Tokens)] {
 		if w > 0 {
 			lm.ask(start+i, doc.Tokens[i], doc, i)
 			lm.Weights = append(lm.Weights, float32(w))
@@ -242,6 +262,15 @@ func (m *mslm) Plan(doc Document, p *Plan) {
 	}
 	if class != nil {
 		m.labels(class, nil, start, doc, entityType, m.labelWeights[1])
+	}
+	p.close()
+	if pads == 0 {
+		return
+	}
+	start = p.segment(Document{ID: doc.ID, Tokens: slices.Repeat([]int32{m.Vocabulary.Pad}, pads)}, kernels.Bidirectional)
+	for i, w := range m.weights[len(doc.Tokens):] {
+		lm.ask(start+i, m.Vocabulary.Pad, doc, len(doc.Tokens)+i)
+		lm.Weights = append(lm.Weights, float32(w))
 	}
 	p.close()
 }
@@ -258,7 +287,7 @@ func entityType(tag byte) int32 {
 // a tag, context and tokens of weight 0 have no row.
 func (m *mslm) labels(t *Term, weights []float64, start int, doc Document, label func(tag byte) int32, byLabel []float64) {
 	for i, tag := range doc.Planes[planeBIO] {
-		if tag == NoLabel || m.kinds[i] == kindPad {
+		if tag == NoLabel || m.kinds[i] == kindContext {
 			continue
 		}
 		y, w := label(tag), 1.0

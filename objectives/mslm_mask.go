@@ -20,7 +20,7 @@ func (m *mslm) choose(doc Document) {
 	for i := range doc.Tokens {
 		kind := byte(kindUnmasked)
 		if doc.context(i) {
-			kind = kindPad
+			kind = kindContext
 		} else if m.ordinary(doc, i) {
 			ordinary++
 		}
@@ -114,7 +114,7 @@ func (m *mslm) spans(doc Document, budget int, free func(int) bool, take func(un
 		u.to = min(u.from+min(1+d.IntN(m.MSLM.SpanMax), budget), len(doc.Tokens))
 		whole := true
 		for i := u.from; i < u.to && whole; i++ {
-			if !m.ordinary(doc, i) || m.kinds[i] == kindPad { // the end of the text
+			if !m.ordinary(doc, i) || m.kinds[i] == kindContext { // the end of the text
 				u.to = i
 			} else {
 				whole = free(i)

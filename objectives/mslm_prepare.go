@@ -110,7 +110,7 @@ func (m *mslm) count(n *census, doc Document, types int) error {
 		case kindUnmasked:
 			n.nU++
 		}
-		if kind != kindPad && m.ordinary(doc, i) {
+		if kind != kindContext && m.ordinary(doc, i) {
 			n.ordinary++
 		}
 	}

@@ -338,6 +338,37 @@ func TestMSLMHalfTie(t *testing.T) {
 	}
 }
 
+// Padding that counts is a segment of its own, learned with weight 1, and a part of a document's length.
+func TestMSLMPadCounts(t *testing.T) {
+	s := mslmSettings(func(m *MSLM) {
+		m.Entity, m.Base, m.Weights, m.UnmaskedWeight, m.Compat.PadCounts = 1, 0, "uniform", 0.5, true
+	})
+	s.Length = 10
+	o := newMSLMFor(t, s, sick(0))
+	p := planOf(t, o, sick(0))
+	if o.Cost(8) != 10 || len(p.Tokens) != 10 || len(p.Segments) != 2 || p.Segments[1].Start != 8 || p.Tokens[8] != 2 || p.Tokens[9] != 2 {
+		t.Fatalf("cost %d, tokens %v, segments %v", o.Cost(8), p.Tokens, p.Segments)
+	}
+	lm, detection := p.Terms[0], p.Terms[1] // K = 3 of 10: 0.4 times 0.5, 1.5 or 1
+	want := []float32{0.2, 0.2, 0.6, 0.6, 0.2, 0.6, 0.2, 0.2, 0.4, 0.4}
+	if !slices.Equal(lm.Rows, []int32{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}) || !slices.Equal(lm.Offsets, []int32{0, 8, 10}) || lm.Weight() != 1 || detection.Weight() != 1 || len(detection.Rows) != 6 {
+		t.Errorf("%+v, %+v", lm, detection)
+	}
+	for i, w := range want {
+		if math.Abs(float64(lm.Weights[i]-w)) > 1e-6 {
+			t.Fatalf("weights %v, want %v", lm.Weights, want)
+		}
+	}
+	s.Held = true // evaluations are not padded
+	if o := newMSLMFor(t, s, sick(0)); o.Cost(8) != 16 || len(planOf(t, o, sick(0)).Tokens) != 16 {
+		t.Error("an evaluation is padded")
+	}
+	s.Held, s.Vocabulary.Pad = false, -1
+	if _, err := New("mslm", s); err == nil || !strings.Contains(err.Error(), "padding token") {
+		t.Errorf("without a padding token: %v", err)
+	}
+}
+
 // What the length of pieces costs is said: entities across a border, and ends of documents that are cut off.
 func TestMSLMSaysWhatIsCut(t *testing.T) {
 	whole := sick(3)
