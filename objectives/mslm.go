@@ -40,7 +40,7 @@ type Compat struct {
 	Floor      bool `yaml:"mslm_floor" doc:"the number of entities to mask is always rounded down, so a document with few has none"`
 	PadCounts  bool `yaml:"mslm_pad_counts" doc:"documents are padded to data.length: padding is learned like an unmasked token of weight 1, and counts in a document's length; it costs its places of a step"`
 	HalfTie    bool `yaml:"mslm_half_tie" doc:"when entity and other masked tokens are equally many, every mask counts twice"`
-	UnkSpecial bool `yaml:"mslm_unk_special" doc:"the unknown token is never masked"`
+	UnkSpecial bool `yaml:"mslm_unk_special" doc:"the unknown token is masked in entities only"`
 	EvalMasked bool `yaml:"mslm_eval_masked" doc:"detection is evaluated on masked text, whose masks give entities away: leaky"`
 }
 
@@ -62,6 +62,16 @@ func (m MSLM) Validate() (problems []error) {
 	}
 	if (m.LabelWeights == "list") != (len(m.LabelList) > 0) {
 		bad("label_list: goes together with label_weights: list")
+	} else if len(m.LabelList) > 0 && slices.Max(m.LabelList) == 0 {
+		bad("label_list: all weights are 0, so nothing is detected; hint: detection_weight: 0")
+	}
+	for _, given := range []struct {
+		key            string
+		value, missing float64
+	}{{"w_e", m.WE, DefaultMSLM().WE}, {"w_b", m.WB, DefaultMSLM().WB}} {
+		if m.Weights != "fixed" && given.value != given.missing {
+			bad("%s: %g is not used under weights: %s; hint: weights: fixed", given.key, given.value, m.Weights)
+		}
 	}
 	return append(problems, m.PMI.validate()...)
 }

@@ -29,7 +29,7 @@ func (m *mslm) choose(doc Document) {
 	free := func(i int) bool { return m.kinds[i] == kindUnmasked && m.ordinary(doc, i) }
 	take := func(u unit, kind byte) {
 		for i := u.from; i < u.to; i++ {
-			if free(i) {
+			if free(i) || kind == kindEntity && m.kinds[i] == kindUnmasked && doc.Tokens[i] == m.Vocabulary.Unk { // under mslm_unk_special
 				m.kinds[i] = kind
 			}
 		}

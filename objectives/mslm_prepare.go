@@ -110,7 +110,7 @@ func (m *mslm) count(n *census, doc Document, types int) error {
 		case kindUnmasked:
 			n.nU++
 		}
-		if kind != kindContext && m.ordinary(doc, i) {
+		if kind == kindEntity || kind != kindContext && m.ordinary(doc, i) {
 			n.ordinary++
 		}
 	}
@@ -184,6 +184,9 @@ func (m *mslm) judge(n *census, types []string) error {
 	case m.detector.Classes > 0 && len(types) > 0 && m.detector.Classes != 1+2*len(types):
 		return fmt.Errorf("head %q has %d classes, the data set's %d types of entities %q need %d; hint: model.classifiers",
 			m.detector.Name, m.detector.Classes, len(types), types, 1+2*len(types))
+	case m.classy.Classes > 0 && len(types) > 1 && m.classy.Classes != len(types):
+		return fmt.Errorf("head %q has %d classes, the data set has %d types of entities %q; hint: model.classifiers",
+			m.classy.Name, m.classy.Classes, len(types), types)
 	case m.classy.Classes > 0 && occurring < 2:
 		return fmt.Errorf("mslm.class_weight asks for the type of entities, but the data set has %d: there is nothing to tell apart", occurring)
 	}

@@ -220,6 +220,14 @@ func TestMSLMUnknownTokenIsOrdinary(t *testing.T) {
 	if o.choose(doc); strings.ContainsRune(string(o.kinds[:6]), kindBase) {
 		t.Errorf("%s", o.kinds)
 	}
+	// In the authors' code too, an entity is masked whole.
+	s = mslmSettings(func(m *MSLM) { m.Strategy, m.Entity, m.Compat.UnkSpecial = "entity", 1, true })
+	s.Vocabulary.Unk = 2
+	doc = Document{Tokens: []int32{2, 4, 2, 6}, Planes: tagsOf(0, 1, 2, 0)}
+	o = newMSLMFor(t, s, doc)
+	if o.choose(doc); string(o.kinds) != "UEEU" {
+		t.Errorf("%s", o.kinds)
+	}
 }
 
 func longDocument(id int64) Document {
@@ -491,6 +499,11 @@ func TestMSLMRefuses(t *testing.T) {
 	if _, err := Prepare(o, c); err == nil || !strings.Contains(err.Error(), "need 7") {
 		t.Errorf("a head of too few classes: %v", err)
 	}
+	o, _ = New("mslm", mslmSettings(func(m *MSLM) { m.ClassWeight, m.DetectionWeight, m.ClassHead = 1, 0, "tags" }))
+	c.Types = []string{"a", "b"}
+	if _, err := Prepare(o, c); err == nil || !strings.Contains(err.Error(), `head "tags" has 5 classes, the data set has 2 types`) {
+		t.Errorf("a head of too many types: %v", err)
+	}
 	// A piece of a long document may begin inside an entity.
 	piece := Document{ID: 1, Offset: 40, Tokens: []int32{4, 6, 8}, Planes: tagsOf(2, 0, 1)}
 	newMSLMFor(t, mslmSettings(func(m *MSLM) { m.Entity, m.Base = 1, 0 }), piece)
@@ -515,6 +528,9 @@ func TestMSLMSettingsAreChecked(t *testing.T) {
 		"masks nothing":      func(m *MSLM) { m.Entity, m.Base = 0, 0 },
 		"masks every":        func(m *MSLM) { m.Base = 1 },
 		"label_weights":      func(m *MSLM) { m.LabelList = []float64{1} },
+		"all weights are 0":  func(m *MSLM) { m.LabelWeights, m.LabelList = "list", []float64{0, 0, 0} },
+		"w_e: 3 is not used": func(m *MSLM) { m.WE = 3 },
+		"w_b: 0 is not used": func(m *MSLM) { m.Weights, m.WB = "uniform", 0 },
 		"pmi.counts.1: want": func(m *MSLM) { m.PMI.Counts[1] = 0 },
 	} {
 		m := DefaultMSLM()
