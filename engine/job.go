@@ -134,7 +134,11 @@ func prepare(c Config) (_ *job, err error) {
 			false: "it is not used, as data.loss_plane is false"}[c.Data.LossPlane])
 	}
 	for _, section := range c.unused() {
-		j.note("the section %s is not used: no objective of this run reads it", section)
+		reason := "no objective of this run reads it"
+		if section == "adapter" {
+			reason = "adapter.rank is 0"
+		}
+		j.note("the section %s is not used: %s", section, reason)
 	}
 	for _, key := range c.unusedMask() {
 		j.note("%s is not used: exlm replaces every selected token by the mask token, rmlm every copy that is masked by itself", key)

@@ -62,14 +62,15 @@ func TestDataAnnotate(t *testing.T) {
 	some := write(t, filepath.Join(dir, "some.tsv"), sentences[7]+sentences[3])
 	spaced := annotatable(t, tokenizer, strings.ReplaceAll(lines, " .", "."))
 	refuses(t, 3, []string{"document 0", "some.tsv:1", "they differ", "partial"}, "data", "annotate", spaced, "--bio", some)
-	contains(t, must(t, "data", "annotate", spaced, "--bio", some, "--partial", "--entity-types", "DOG,FOX"), "4 entities", "2 documents", "10 documents have no annotation", "DOG, FOX")
+	contains(t, must(t, "data", "annotate", spaced, "--bio", some, "--partial", "--entity-types", "DOG,FOX"), "4 entities", "2 documents", "10 documents have no annotation", "DOG, FOX", "{name: entities, kind: detector, classes: 5}")
 	contains(t, must(t, "data", "inspect", spaced, "--at", "3", "--documents", "1"), `FOX " quick brown fox"`)
 	contains(t, must(t, "data", "inspect", spaced, "--at", "4", "--documents", "1"), "nothing in these tokens")
+	contains(t, must(t, "data", "annotate", spaced, "--bio", write(t, filepath.Join(dir, "none.tsv"), strings.NewReplacer("B-FOX", "O", "I-FOX", "O", "B-DOG", "O", "I-DOG", "O").Replace(sentences[3])), "--partial", "--replace"), "there is no entity")
 
 	// Spans, counted in code points.
 	spans := write(t, filepath.Join(dir, "spans.jsonl"), `{"text": "é the fox", "spans": [{"start": 6, "end": 9, "label": "FOX"}]}`+"\n")
 	small := annotatable(t, tokenizer, "é the fox\n")
-	contains(t, must(t, "data", "annotate", small, "--spans", spans, "--first-subword"), "1 entities")
+	contains(t, must(t, "data", "annotate", small, "--spans", spans, "--first-subword"), "1 entities", "--data "+small+" --out") // the preset's head has one type
 	contains(t, must(t, "data", "inspect", small), `FOX " fox"`, "the others are 255")
 }
 
