@@ -120,6 +120,9 @@ func prepare(c Config) (_ *job, err error) {
 			}
 		}
 	}
+	if err = j.checkEntityTypes(); err != nil {
+		return nil, err
+	}
 	if err = j.prepareObjectives(); err != nil {
 		return nil, err
 	}

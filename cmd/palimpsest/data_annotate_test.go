@@ -170,5 +170,11 @@ func TestEvalNER(t *testing.T) {
 	refuses(t, 6, []string{"--predictions"}, "eval", "ner", "--model", out, "--predictions", filepath.Join(t.TempDir(), "no", "file"))
 	other, _ := built(t, tokenizer, "--format", "conll", "--entity-types", "DOG,FOX", write(t, filepath.Join(t.TempDir(), "tags.tsv"), conll))
 	refuses(t, 3, []string{"types of entities", "--labels-from"}, "eval", "ner", "--model", out, "--data", other)
+	trainOn := func(data string, more ...string) []string {
+		return append(append(append([]string{"train", "--preset", "mslm-cpu-tiny", "--data", data, "--out", out + "4", "--steps", "1"}, smallest...), head...), more...)
+	}
+	refuses(t, 3, []string{`["FOX" "DOG"]`, `["DOG" "FOX"]`, "--labels-from " + shards}, trainOn(shards, "--set", "data.valid="+other)...)
+	refuses(t, 3, []string{`head "entities"`, `["FOX" "DOG"]`, `["DOG" "FOX"]`, "--labels-from " + shards}, trainOn(other, "--set", "train.init="+out)...)
+	must(t, trainOn(other, "--set", "train.init="+out, "--set", "model.classifiers=[{name: others, kind: token, classes: 5}]")...)
 	refuses(t, 3, []string{"7 classes", "2 types", "need 5"}, append(append([]string{"train", "--preset", "mslm-cpu-tiny", "--data", shards, "--out", out + "2"}, smallest...), "--set", "model.classifiers=[{name: entities, kind: token, classes: 7}]")...)
 }
