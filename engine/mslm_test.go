@@ -223,6 +223,26 @@ func TestMSLMIsMeasured(t *testing.T) {
 	}
 }
 
+// Under --first-subword, later parts of words have no tag: those of entities are masked with them, the others are ordinary tokens.
+func TestSensitivityKnowsLaterParts(t *testing.T) {
+	tok, err := trained()
+	if err != nil {
+		t.Fatal(err)
+	}
+	measured := tagged{m: &Model{Tokenizer: tok}}
+	tokens := []int32{tok.BOS, 260, 261, 262, 263, 264, 265, 266, tok.EOS}
+	tags := []byte{255, 0, 255, 1, 255, 2, 0, 255, 255}
+	if got := measured.outside(tokens, tags); !slices.Equal(got, []bool{false, true, true, false, false, false, true, true, false}) {
+		t.Errorf("outside: %v", got)
+	}
+	if got := measured.entities(tokens, tags); len(got) != 1 || got[0] != [2]int{3, 6} {
+		t.Errorf("entities: %v", got)
+	}
+	if got := measured.outside(tokens, bytes.Repeat([]byte{255}, 9)); slices.Contains(got, true) {
+		t.Errorf("without tags: %v", got)
+	}
+}
+
 // What cannot be trained on is refused before the first step, with its place, and nothing is left in the run folder's checkpoints.
 func TestMSLMRefusesBadData(t *testing.T) {
 	good := taggedDataset(t, 60)
