@@ -20,6 +20,7 @@ type update struct {
 	tokens  int64
 	rows    int64
 	classes *classSums // of rows whose classes are told apart, where a line of the log is due
+	masks   *maskSums  // of rows whose kinds of masks are told apart, likewise
 	err     error
 }
 

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"maps"
 	"math"
 	"path/filepath"
 	"slices"
@@ -10,6 +11,7 @@ import (
 
 	"palimpsest/engine/fault"
 	"palimpsest/engine/model"
+	"palimpsest/engine/report"
 	"palimpsest/kernels"
 	"palimpsest/objectives"
 )
@@ -77,6 +79,50 @@ func TestMSLMResumes(t *testing.T) {
 				t.Errorf("straight:\n%s\nin parts:\n%s", a, b)
 			}
 		})
+	}
+}
+
+// The log tells the losses of masked entities, of other masked tokens and of the rest apart. Where only one kind has weight, its loss is
+// the loss of the language model.
+func TestMSLMLogsKinds(t *testing.T) {
+	data := taggedDataset(t, 100)
+	for name, own := range map[string]string{"entity": measureEntityLoss, "base": measureBaseLoss, "mslm": ""} {
+		c := mslmConfig(data, 4)
+		c.MSLM.Strategy, c.MSLM.Norm, c.MSLM.Entity, c.Train.Accumulate, c.Data.TokensPerStep = name, "weights", 1, 2, 512
+		if c.MSLM.UnmaskedWeight = 0; own == "" {
+			c.MSLM.UnmaskedWeight = 1
+		}
+		run := t.TempDir()
+		mustTrain(t, Options{Config: c, Out: run})
+		log, err := report.ReadLog(filepath.Join(run, LogFile))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range log.Steps {
+			m := s.Measures
+			switch {
+			case own != "" && (math.Abs(m[own]-s.LossParts["mslm"]) > 1e-5*m[own] || len(m) != 3):
+				t.Errorf("%s, step %d: loss %g, measures %v", name, s.Step, s.LossParts["mslm"], m)
+			case own == "" && (len(m) != 5 || !(m[measureUnmaskedLoss] < m[measureBaseLoss])):
+				t.Errorf("%s, step %d: measures %v", name, s.Step, m)
+			}
+			if k, none := m[measureMasked], m[measureNoEntity]; !(k > 0) || (name == "base") != (none == 1) {
+				t.Errorf("%s, step %d: %g masked a document, %g without an entity", name, s.Step, k, none)
+			}
+		}
+	}
+}
+
+// The sums by hand: a padded document with an entity, then one with nothing masked, and a row that a Filler added.
+func TestMaskSums(t *testing.T) {
+	term := &objectives.Term{Rows: make([]int32, 8), Kinds: []byte("UEEBPUU"), Offsets: []int32{0, 4, 5, 8}}
+	var s maskSums
+	s.add(&objectives.Plan{Documents: []int64{3, 3, 4}}, term, []float64{1, 2, 4, 5, 9, 2, 3})
+	got := map[string]float64{}
+	s.into(got)
+	want := map[string]float64{measureEntityLoss: 3, measureBaseLoss: 5, measureUnmaskedLoss: 2, measureMasked: 1.5, measureNoEntity: 0.5}
+	if !maps.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
 	}
 }
 

@@ -136,6 +136,7 @@ func (t *Trainer) forwardBackward(u *update) {
 			t.together(func() { forward(); loss(); backward() })
 		}
 		t.watchClasses(u, p)
+		t.watchMasks(u, p)
 		if i == 0 && len(u.plans) > 1 {
 			t.b.SumSquares(t.noise, 0, t.weights.Grad, t.weights.Grad.Len(), false)
 		}
@@ -188,11 +189,16 @@ func (t *Trainer) settle() error {
 	}
 	r := stepResult{rate: p.rate}
 	r.collect(p.u, squares, terms)
-	if c := p.u.classes; c != nil {
+	if c, m := p.u.classes, p.u.masks; c != nil || m != nil {
 		if r.measures == nil {
 			r.measures = map[string]float64{}
 		}
-		c.into(r.measures)
+		if c != nil {
+			c.into(r.measures)
+		}
+		if m != nil {
+			m.into(r.measures)
+		}
 	}
 	if r.finite() {
 		t.state.Streak = 0

@@ -113,13 +113,13 @@ type mslm struct {
 	weights []float64
 }
 
-// Kinds of tokens of a document.
+// Kinds of tokens of a document, those that a term's rows have.
 const (
-	kindUnmasked = 'U'
-	kindEntity   = 'E'
-	kindBase     = 'B'
-	kindContext  = 'C' // context only: not counted
-	kindPad      = 'P' // padding, which is in plans under mslm_pad_counts only
+	TokenUnmasked = 'U'
+	TokenEntity   = 'E'
+	TokenBase     = 'B'
+	TokenContext  = 'C' // context only: not counted
+	TokenPad      = 'P' // padding, which is in plans under mslm_pad_counts only
 )
 
 func newMSLM(s Settings) (*mslm, error) {
@@ -234,7 +234,7 @@ func (m *mslm) Plan(doc Document, p *Plan) {
 	lm, detection, class := m.terms(p)
 	m.choose(doc)
 	for i, kind := range m.kinds {
-		if masked := kind == kindEntity || kind == kindBase; masked {
+		if masked := kind == TokenEntity || kind == TokenBase; masked {
 			p.Tokens[start+i] = m.Vocabulary.Mask
 			if m.held {
 				lm.ask(start+i, doc.Tokens[i], doc, i)
@@ -255,14 +255,14 @@ func (m *mslm) Plan(doc Document, p *Plan) {
 	}
 	pads := m.padding(len(doc.Tokens))
 	for range pads {
-		m.kinds = append(m.kinds, kindPad)
+		m.kinds = append(m.kinds, TokenPad)
 	}
 	var counted float64
 	m.weights, counted = m.row(m.weights[:0], m.kinds)
 	for i, w := range m.weights[:len(doc.Tokens)] {
 		if w > 0 {
 			lm.ask(start+i, doc.Tokens[i], doc, i)
-			lm.Weights = append(lm.Weights, float32(w))
+			lm.Weights, lm.Kinds = append(lm.Weights, float32(w)), append(lm.Kinds, m.kinds[i])
 		}
 	}
 	lm.Counted += counted
@@ -280,7 +280,7 @@ func (m *mslm) Plan(doc Document, p *Plan) {
 	start = p.segment(Document{ID: doc.ID, Tokens: slices.Repeat([]int32{m.Vocabulary.Pad}, pads)}, kernels.Bidirectional)
 	for i, w := range m.weights[len(doc.Tokens):] {
 		lm.ask(start+i, m.Vocabulary.Pad, doc, len(doc.Tokens)+i)
-		lm.Weights = append(lm.Weights, float32(w))
+		lm.Weights, lm.Kinds = append(lm.Weights, float32(w)), append(lm.Kinds, TokenPad)
 	}
 	p.close()
 }
@@ -297,7 +297,7 @@ func entityType(tag byte) int32 {
 // a tag, context and tokens of weight 0 have no row.
 func (m *mslm) labels(t *Term, weights []float64, start int, doc Document, label func(tag byte) int32, byLabel []float64) {
 	for i, tag := range doc.Planes[planeBIO] {
-		if tag == NoLabel || m.kinds[i] == kindContext {
+		if tag == NoLabel || m.kinds[i] == TokenContext {
 			continue
 		}
 		y, w := label(tag), 1.0

@@ -103,14 +103,14 @@ func (m *mslm) count(n *census, doc Document, types int) error {
 	before := n.nE + n.nB
 	for i, kind := range m.kinds {
 		switch kind {
-		case kindEntity:
+		case TokenEntity:
 			n.nE++
-		case kindBase:
+		case TokenBase:
 			n.nB++
-		case kindUnmasked:
+		case TokenUnmasked:
 			n.nU++
 		}
-		if kind == kindEntity || kind != kindContext && m.ordinary(doc, i) {
+		if kind == TokenEntity || kind != TokenContext && m.ordinary(doc, i) {
 			n.ordinary++
 		}
 	}

@@ -180,7 +180,7 @@ func TestMSLMMasks(t *testing.T) {
 	s.MSLM.Compat.Floor, s.MSLM.Base = true, 0.5
 	o = newMSLMFor(t, s, manySick(10)...)
 	for _, d := range manySick(200) {
-		if o.choose(d); slices.Contains(o.kinds, kindEntity) {
+		if o.choose(d); slices.Contains(o.kinds, TokenEntity) {
 			t.Fatalf("%s", o.kinds)
 		}
 	}
@@ -212,12 +212,12 @@ func TestMSLMUnknownTokenIsOrdinary(t *testing.T) {
 	s.Vocabulary.Unk = 2
 	doc := Document{Tokens: []int32{2, 2, 2, 2, 2, 2, 4, 6, 8, 10}}
 	o := newMSLMFor(t, s, doc)
-	if o.choose(doc); !strings.ContainsRune(string(o.kinds[:6]), kindBase) {
+	if o.choose(doc); !strings.ContainsRune(string(o.kinds[:6]), TokenBase) {
 		t.Errorf("%s", o.kinds)
 	}
 	s.MSLM.Compat.UnkSpecial = true
 	o = newMSLMFor(t, s, doc)
-	if o.choose(doc); strings.ContainsRune(string(o.kinds[:6]), kindBase) {
+	if o.choose(doc); strings.ContainsRune(string(o.kinds[:6]), TokenBase) {
 		t.Errorf("%s", o.kinds)
 	}
 	// In the authors' code too, an entity is masked whole.
@@ -247,11 +247,11 @@ func TestMSLMSpansHoldTheirBudget(t *testing.T) {
 		starts := wordStarts(nil, d.Tokens)
 		run := 0
 		for i, k := range o.kinds {
-			if k != kindBase {
+			if k != TokenBase {
 				run = 0
 				continue
 			}
-			if run++; run == 1 && !starts[i] && o.kinds[i-1] != kindBase {
+			if run++; run == 1 && !starts[i] && o.kinds[i-1] != TokenBase {
 				t.Fatalf("document %d: a span begins inside a word at %d", id, i)
 			}
 		}

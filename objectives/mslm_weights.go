@@ -27,17 +27,17 @@ func (w weighing) row(dst []float64, kinds []byte) (weights []float64, counted f
 	for _, kind := range kinds {
 		c, counts := 0.0, 1.0
 		switch kind {
-		case kindEntity:
+		case TokenEntity:
 			c, K = more+w.wE, K+more
-		case kindBase:
+		case TokenBase:
 			c, K = more+w.wB, K+more
-		case kindUnmasked:
+		case TokenUnmasked:
 			c = w.unmasked
-		case kindPad:
+		case TokenPad:
 			if c = 1; !w.pads {
 				c, counts = 0, 0
 			}
-		case kindContext:
+		case TokenContext:
 			counts = 0
 		}
 		L += counts
