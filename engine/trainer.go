@@ -147,7 +147,7 @@ func (t *Trainer) forwardBackward(u *update) {
 
 // microStep says how a micro-batch of the run is computed.
 func (t *Trainer) microStep(number int64) model.Step {
-	return model.Step{Dropout: float32(t.job.config.Train.Dropout), Seed: t.job.config.Train.Seed, Micro: uint32(number)}
+	return model.Step{Dropout: float32(t.job.config.Train.Dropout), AdapterDropout: float32(t.job.config.Adapter.Dropout), Seed: t.job.config.Train.Seed, Micro: uint32(number)}
 }
 
 // pending is an update that is queued, but whose results the host has not seen.
