@@ -226,7 +226,7 @@ func TestMSLMIsMeasured(t *testing.T) {
 	}
 	defer m.Close()
 	lines := 0
-	r, err := m.NER(NEROptions{ByToken: true, Each: func(words, tags, answers []string) error {
+	r, err := m.NER(NEROptions{Unit: UnitToken, Each: func(words, tags, answers []string) error {
 		if len(words) != len(tags) || len(words) != len(answers) {
 			t.Fatal("columns of different lengths")
 		}
@@ -255,7 +255,7 @@ func TestMSLMIsMeasured(t *testing.T) {
 		t.Errorf("%+v, %v", loss, err)
 	}
 	m.Config.MSLM.Compat.EvalMasked = true // the authors' evaluation, which shows where entities are
-	leaky, err := m.NER(NEROptions{ByToken: true})
+	leaky, err := m.NER(NEROptions{Unit: UnitToken})
 	if err != nil || !leaky.Leaky || len(leaky.Notes) < 2 || leaky.Default.Micro == r.Default.Micro {
 		t.Errorf("%+v, %v", leaky, err)
 	}
@@ -286,6 +286,33 @@ func TestSensitivityKnowsLaterParts(t *testing.T) {
 	}
 	if got := measured.outside(tokens, bytes.Repeat([]byte{255}, 9)); slices.Contains(got, true) {
 		t.Errorf("without tags: %v", got)
+	}
+}
+
+// Words of a file of tagged sentences are what white space sets apart, whatever the tokenizer makes of them.
+func TestWordsByUnit(t *testing.T) {
+	tok, err := trained()
+	if err != nil {
+		t.Fatal(err)
+	}
+	measured := tagged{m: &Model{Tokenizer: tok}}
+	tokens := append(tok.Encode([]int32{tok.BOS}, []byte("APC2, f(x)  of-5")), tok.EOS)
+	tags := make([]byte, len(tokens))
+	tags[0], tags[len(tags)-1] = 255, 255
+	for unit, want := range map[string]string{
+		UnitSpace: "APC2, f(x) of-5",
+		UnitWord:  "APC 2 , f ( x ) of - 5",
+	} {
+		var words []string
+		for _, w := range measured.words(tokens, tags, unit) {
+			words = append(words, strings.TrimSpace(string(tok.Decode(tokens[w.from:w.to]))))
+		}
+		if got := strings.Join(strings.Fields(strings.Join(words, " ")), " "); got != want {
+			t.Errorf("%s: %q, want %q", unit, got, want)
+		}
+	}
+	if got := len(measured.words(tokens, tags, UnitToken)); got != len(tokens)-2 || !measured.keepsSpaces() {
+		t.Errorf("%d tokens of %d", got, len(tokens)-2)
 	}
 }
 

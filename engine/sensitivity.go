@@ -248,7 +248,7 @@ func (t *tagged) headRecall(h *HeadRecall, tokens int64) error {
 	err := t.answer(h.Head, tokens, nil, &documents, func(d shard.Document, tags, answers []byte) error {
 		for _, e := range t.entities(d.Tokens, tags) {
 			at := e[0]
-			for _, w := range t.words(d.Tokens[e[0]:e[1]], tags[e[0]:e[1]], false)[:1] {
+			for _, w := range t.words(d.Tokens[e[0]:e[1]], tags[e[0]:e[1]], UnitWord)[:1] {
 				at += w.at
 			}
 			first := tags[at] - 1 + tags[at]%2 // the tag of a beginning

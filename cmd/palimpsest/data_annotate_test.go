@@ -165,7 +165,8 @@ func TestEvalNER(t *testing.T) {
 		{"mslm.w_e=-1", "negative, got -1"}, {"mslm.strategy=whole", "one of mslm, base"}} {
 		refuses(t, 2, []string{bad[0], bad[1]}, append(append([]string{"train", "--preset", "mslm-cpu-tiny", "--data", shards, "--out", out + "3"}, smallest...), "--set", bad[0])...)
 	}
-	refuses(t, 2, []string{"--unit"}, "eval", "ner", "--model", out, "--unit", "letter")
+	contains(t, must(t, "eval", "ner", "--model", out, "--unit", "space"), "words of")
+	refuses(t, 2, []string{"--unit", "space"}, "eval", "ner", "--model", out, "--unit", "letter")
 	refuses(t, 2, []string{"no token head", "entities"}, "eval", "ner", "--model", out, "--head", "names")
 	refuses(t, 6, []string{"--predictions"}, "eval", "ner", "--model", out, "--predictions", filepath.Join(t.TempDir(), "no", "file"))
 	other, _ := built(t, tokenizer, "--format", "conll", "--entity-types", "DOG,FOX", write(t, filepath.Join(t.TempDir(), "tags.tsv"), conll))
