@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"palimpsest/engine/eval"
 	"palimpsest/engine/fault"
 	"palimpsest/engine/model"
 	"palimpsest/engine/report"
@@ -110,6 +111,43 @@ func TestMSLMLogsKinds(t *testing.T) {
 				t.Errorf("%s, step %d: %g masked a document, %g without an entity", name, s.Step, k, none)
 			}
 		}
+	}
+}
+
+// Held-out text has an F1 of entities, that of 'eval ner' by token, and the best checkpoint can be chosen by it.
+func TestBestByEntityF1(t *testing.T) {
+	data := taggedDataset(t, 200)
+	for _, objective := range []string{"mslm", "tag"} {
+		c := mslmConfig(data, 90)
+		c.Objective, c.Eval.Best, c.Eval.Tokens, c.Eval.Every, c.Data.Valid.Share = objective, "entity_f1", 0, 30, 0.2
+		c.Model.Context, c.Data.TokensPerStep, c.Checkpoint.Keep = 512, 1024, 1 // whole documents
+		c.MSLM.Norm, c.MSLM.DetectionWeight, c.MSLM.ClassWeight, c.MSLM.Entity, c.MSLM.Base = "weights", 8, 0, 0.1, 0.05
+		c.Train.Accumulate, c.Optimizer.LearningRate, c.Model.Classifiers[0].Kind = 1, 1e-2, "token"
+		run := t.TempDir()
+		mustTrain(t, Options{Config: c, Out: run})
+		log, err := report.ReadLog(filepath.Join(run, LogFile))
+		if err != nil {
+			t.Fatal(err)
+		}
+		most := report.Eval{}
+		for _, e := range log.Evals {
+			if e.Measures[eval.MeasureEntityF1] > most.Measures[eval.MeasureEntityF1] {
+				most = e
+			}
+		}
+		m, err := OpenModel(run, "cpu", 2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := m.NER(NEROptions{Unit: UnitToken})
+		if f1 := most.Measures[eval.MeasureEntityF1]; err != nil || m.Step != most.Step || !(f1 > 0) || r.Default.Micro.F1 != f1 {
+			t.Errorf("%s: F1 %g at step %d, the best checkpoint is of step %d with %g: %v", objective, f1, most.Step, m.Step, r.Default.Micro.F1, err)
+		}
+		m.Close()
+	}
+	c := tinyConfig(data, 1)
+	if c.Eval.Best = "entity_f1"; len(c.Validate()) != 1 {
+		t.Errorf("without entities: %v", c.Validate())
 	}
 }
 

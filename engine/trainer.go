@@ -315,12 +315,16 @@ func (t *Trainer) evaluate() error {
 			return err
 		}
 	}
-	if best := t.state.Best; best == nil || best.Phase != phase || loss.Loss < best.Loss {
-		t.state.Best = &bestLoss{Step: step, Phase: phase, Loss: loss.Loss}
+	metric, judged := loss.Loss, loss.Loss
+	if f1, ok := loss.Measures[eval.MeasureEntityF1]; ok && t.job.config.Eval.Best == "entity_f1" {
+		metric, judged = f1, -f1
+	}
+	if best := t.state.Best; best == nil || best.Phase != phase || judged < best.Loss {
+		t.state.Best = &bestLoss{Step: step, Phase: phase, Loss: judged}
 		if err := t.save(); err != nil || t.saved != step {
 			return err
 		}
-		if err := checkpoint.SetBest(t.fs, t.checkpoints(), checkpoint.Best{Step: step, Metric: loss.Loss}); err != nil {
+		if err := checkpoint.SetBest(t.fs, t.checkpoints(), checkpoint.Best{Step: step, Metric: metric}); err != nil {
 			t.say("step %d is the best so far, but that could not be recorded, the run goes on: %v", step, err)
 		}
 	}

@@ -217,7 +217,7 @@ func (m *mslm) terms(p *Plan) (lm, detection, class *Term) {
 				continue
 			}
 			t := p.term([]string{"detection", "class"}[i], CrossEntropy, h.Name, []float64{m.MSLM.DetectionWeight, m.MSLM.ClassWeight}[i])
-			t.Classes = h.Classes
+			t.Classes, t.Entities = h.Classes, i == 0
 			if !m.held {
 				t.Options = LossOptions{Focal: m.MSLM.Focal}
 			}

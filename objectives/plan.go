@@ -84,6 +84,8 @@ type Term struct {
 	Pulls   Pulls     // of terms of kind ReferenceKL
 	// Unwanted says that the model is to give its targets no probability: their likelihood is reported apart.
 	Unwanted bool
+	// Entities says that targets are tags of the bio plane, of all tagged tokens of a document in their order.
+	Entities bool
 	// NeedsReference asks for the frozen reference: its logits under ReferenceKL; under CrossEntropy with a Reweigh rule its
 	// losses of the rows, which are subtracted before rows are compared.
 	NeedsReference bool
