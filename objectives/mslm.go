@@ -28,8 +28,9 @@ type MSLM struct {
 	DetectionWeight float64   `yaml:"detection_weight" min:"0" doc:"factor of the detection loss; 0: no detection (train it later, in a phase of objective tag)"`
 	ClassHead       string    `yaml:"class_head" doc:"token head of model.classifiers that learns the type of every entity token; empty: the first that is not detection_head"`
 	ClassWeight     float64   `yaml:"class_weight" min:"0" doc:"factor of the loss of entity types; 0: none"`
-	LabelWeights    string    `yaml:"label_weights" enum:"none,balanced,list" doc:"weights of the labels of both heads: none, class-balanced over their counts, or label_list for detection"`
+	LabelWeights    string    `yaml:"label_weights" enum:"none,balanced,list" doc:"weights of the labels of both heads: none, class-balanced over their counts, or label_list and class_list"`
 	LabelList       []float64 `yaml:"label_list,omitempty" min:"0" doc:"weights of the tags O, B, I, ... under label_weights: list"`
+	ClassList       []float64 `yaml:"class_list,omitempty" min:"0" doc:"weights of the types of entities under label_weights: list; empty: all 1"`
 	Focal           float64   `yaml:"focal_gamma" min:"0" doc:"focal exponent of both heads"`
 	Repair          bool      `yaml:"repair" doc:"in the bio plane, an I without B begins an entity; false: it is an error"`
 	Compat          Compat    `yaml:"compat" doc:"behaviour of the authors' code that this program otherwise mends"`
@@ -60,10 +61,15 @@ func (m MSLM) Validate() (problems []error) {
 	case base == 1:
 		bad("base: 1 masks every token, so nothing is left to predict from; hint: 0.15")
 	}
-	if (m.LabelWeights == "list") != (len(m.LabelList) > 0) {
-		bad("label_list: goes together with label_weights: list")
-	} else if len(m.LabelList) > 0 && slices.Max(m.LabelList) == 0 {
+	switch {
+	case (m.LabelWeights == "list") != (len(m.LabelList)+len(m.ClassList) > 0):
+		bad("label_list: it, or class_list, goes together with label_weights: list")
+	case len(m.LabelList) > 0 && slices.Max(m.LabelList) == 0:
 		bad("label_list: all weights are 0, so nothing is detected; hint: detection_weight: 0")
+	case len(m.ClassList) > 0 && slices.Max(m.ClassList) == 0:
+		bad("class_list: all weights are 0, so no type is learned; hint: class_weight: 0")
+	case len(m.ClassList) > 0 && m.ClassWeight == 0:
+		bad("class_list: class_weight is 0, so no type is learned; hint: class_weight: 1")
 	}
 	for _, given := range []struct {
 		key            string
@@ -150,6 +156,9 @@ func newMSLM(s Settings) (*mslm, error) {
 		}
 		if m.classy.Name == m.detector.Name {
 			return nil, fmt.Errorf("mslm.class_head: %q is the detection head already; hint: a second entry in model.classifiers", m.classy.Name)
+		}
+		if n := len(c.ClassList); n > 0 && n != m.classy.Classes {
+			return nil, fmt.Errorf("mslm.class_list: %d weights for the %d classes of head %q", n, m.classy.Classes, m.classy.Name)
 		}
 	}
 	return m, nil

@@ -197,7 +197,11 @@ func (m *mslm) judge(n *census, types []string) error {
 func (m *mslm) balance(n *census) (err error) {
 	switch m.MSLM.LabelWeights {
 	case "list":
-		m.labelWeights[0] = m.MSLM.LabelList
+		for i, list := range [][]float64{m.MSLM.LabelList, m.MSLM.ClassList} {
+			if len(list) > 0 {
+				m.labelWeights[i] = list
+			}
+		}
 	case "balanced":
 		if m.detector.Classes > 0 {
 			if m.labelWeights[0], err = classBalanced(m.MSLM.Beta, n.labels[:m.detector.Classes]); err != nil {

@@ -440,6 +440,17 @@ func TestMSLMContext(t *testing.T) {
 	}
 }
 
+func TestMSLMListsOfWeights(t *testing.T) {
+	o := newMSLMFor(t, mslmSettings(func(m *MSLM) {
+		m.Entity, m.Base, m.LabelWeights, m.ClassWeight = 1, 0, "list", 1
+		m.LabelList, m.ClassList = []float64{0, 2, 1, 1, 1}, []float64{0.5, 3}
+	}), sick(0))
+	p := planOf(t, o, sick(0))
+	if detection, class := p.Terms[1], p.Terms[2]; !slices.Equal(detection.Rows, []int32{2, 3, 5}) || detection.Weights[0] != 2*detection.Weights[1] || !slices.Equal(class.Weights, []float32{0.5, 0.5, 3}) {
+		t.Errorf("%+v, %+v", p.Terms[1], p.Terms[2])
+	}
+}
+
 func TestMSLMBalancedLabels(t *testing.T) {
 	o := newMSLMFor(t, mslmSettings(func(m *MSLM) { m.LabelWeights, m.Beta, m.ClassWeight = "balanced", 0.9, 1 }), manySick(3)...)
 	want, err := classBalanced(0.9, []int64{9, 3, 3, 3, 0})
@@ -516,6 +527,7 @@ func TestMSLMSettingsAreChecked(t *testing.T) {
 		"no token head":       func(s *Settings) { s.Heads = s.Heads[:1] },
 		"known: tags, types":  func(s *Settings) { s.MSLM.DetectionHead = "tag" },
 		"detection head":      func(s *Settings) { s.MSLM.ClassWeight, s.MSLM.ClassHead = 1, "tags" },
+		"1 weights for the 2": func(s *Settings) { s.MSLM.LabelWeights, s.MSLM.ClassList, s.MSLM.ClassWeight = "list", []float64{1}, 1 },
 		"2 weights for the 5": func(s *Settings) { s.MSLM.LabelWeights, s.MSLM.LabelList = "list", []float64{1, 2} },
 	} {
 		s := mslmSettings(nil)
@@ -528,6 +540,7 @@ func TestMSLMSettingsAreChecked(t *testing.T) {
 		"masks nothing":      func(m *MSLM) { m.Entity, m.Base = 0, 0 },
 		"masks every":        func(m *MSLM) { m.Base = 1 },
 		"label_weights":      func(m *MSLM) { m.LabelList = []float64{1} },
+		"so no type is":      func(m *MSLM) { m.LabelWeights, m.ClassList = "list", []float64{1, 2} },
 		"all weights are 0":  func(m *MSLM) { m.LabelWeights, m.LabelList = "list", []float64{0, 0, 0} },
 		"w_e: 3 is not used": func(m *MSLM) { m.WE = 3 },
 		"w_b: 0 is not used": func(m *MSLM) { m.Weights, m.WB = "uniform", 0 },
