@@ -67,7 +67,7 @@ func tensorOf(t *testing.T, s *checkpoint.Safetensors, name string) []float32 {
 // only, and goes on after a stop to the same bits.
 func TestAdapterRun(t *testing.T) {
 	base, c := adaptable(t, nil)
-	c.EMA.Decay, c.Log.NormsEvery = 0.8, 2
+	c.EMA.Decay, c.Log.NormsEvery, c.Adapter.Dropout = 0.8, 2, 0.1
 	full := c
 	full.Adapter.Rank, full.EMA.Decay, full.Log.NormsEvery = 0, 0, 0
 	straight, parts, all := filepath.Join(t.TempDir(), "straight"), filepath.Join(t.TempDir(), "parts"), filepath.Join(t.TempDir(), "all")

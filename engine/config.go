@@ -128,9 +128,10 @@ type Log struct {
 
 // Evaluation is the run file's section on evaluation.
 type Evaluation struct {
-	Every  int64 `yaml:"every" min:"0" doc:"steps between evaluations; phases that are no shorter are also evaluated at their ends; 0: only at the end of the run"`
-	Tokens int64 `yaml:"tokens" min:"0" doc:"held-out tokens of an evaluation; 0: all"`
-	Others bool  `yaml:"others" doc:"in runs of several language-model objectives, also evaluate those that the present phase does not train, or mixes: what is forgotten shows"`
+	Every  int64  `yaml:"every" min:"0" doc:"steps between evaluations; phases that are no shorter are also evaluated at their ends; 0: only at the end of the run"`
+	Tokens int64  `yaml:"tokens" min:"0" doc:"held-out tokens of an evaluation; 0: all"`
+	Best   string `yaml:"best" enum:"loss,entity_f1" doc:"what the best checkpoint of a phase is chosen by: the least held-out loss, or the largest F1 of entities of tokens, in phases that tag (mslm with detection, tag)"`
+	Others bool   `yaml:"others" doc:"in runs of several language-model objectives, also evaluate those that the present phase does not train, or mixes: what is forgotten shows"`
 }
 
 const defaultSteps = 2000
@@ -161,7 +162,7 @@ func Default() Config {
 		Train:      Training{Accumulate: 1, Dropout: 0.1, Device: "auto", Recompute: "none", Graph: "auto", Seed: 1, MaxNonfinite: 5},
 		Checkpoint: Checkpointing{Every: 200, Keep: 3},
 		Log:        Log{Every: 10},
-		Eval:       Evaluation{Every: 200, Tokens: 1 << 17, Others: true},
+		Eval:       Evaluation{Every: 200, Tokens: 1 << 17, Best: "loss", Others: true},
 	}
 }
 
@@ -236,6 +237,9 @@ func (c *Config) Validate() (problems []runfile.Problem) {
 		if (p.Steps > 0) == (p.Epochs > 0) || math.IsInf(p.Epochs, 0) {
 			problems = append(problems, runfile.Problemf(key, "want either steps or epochs, above 0"))
 		}
+	}
+	if c.Eval.Best == "entity_f1" && !c.trainsAny("tag") && !(c.trainsAny("mslm") && c.MSLM.DetectionWeight > 0) {
+		problems = append(problems, runfile.Problemf("eval.best", "entity_f1, but nothing in this run tags entities; hint: objective mslm with mslm.detection_weight, or tag"))
 	}
 	if c.Repeat > 1 && len(c.Phases) == 0 {
 		problems = append(problems, runfile.Problemf("repeat", "there are no phases to repeat; hint: data is read as often as train.steps asks for"))

@@ -408,7 +408,7 @@ func TestEXLMTagger(t *testing.T) {
 	if e := m.endStates(); e.K != 4 || e.Flat || !strings.Contains(m.Unexpanded(), "was tuned with 4 states") {
 		t.Errorf("%+v, %q", e, m.Unexpanded())
 	}
-	expanded, err := m.NER(NEROptions{ByToken: true})
+	expanded, err := m.NER(NEROptions{Unit: UnitToken})
 	if err != nil {
 		t.Fatal(err)
 	}

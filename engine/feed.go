@@ -23,6 +23,7 @@ type update struct {
 	rows    int64
 	bare    int64      // documents and pieces without a row that bears a loss
 	classes *classSums // of rows whose classes are told apart, where a line of the log is due
+	masks   *maskSums  // of rows whose kinds of masks are told apart, likewise
 	err     error
 }
 

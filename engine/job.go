@@ -122,6 +122,9 @@ func prepare(c Config) (_ *job, err error) {
 			}
 		}
 	}
+	if err = j.checkEntityTypes(); err != nil {
+		return nil, err
+	}
 	if err = j.prepareObjectives(); err != nil {
 		return nil, err
 	}
@@ -136,7 +139,11 @@ func prepare(c Config) (_ *job, err error) {
 			false: "it is not used, as data.loss_plane is false"}[c.Data.LossPlane])
 	}
 	for _, section := range c.unused() {
-		j.note("the section %s is not used: no objective of this run reads it", section)
+		reason := "no objective of this run reads it"
+		if section == "adapter" {
+			reason = "adapter.rank is 0"
+		}
+		j.note("the section %s is not used: %s", section, reason)
 	}
 	for _, key := range c.unusedMask() {
 		j.note("%s is not used: exlm replaces every selected token by the mask token, rmlm every copy that is masked by itself", key)
@@ -198,7 +205,7 @@ func hasPlane(ds *shard.Dataset, name string) bool {
 
 func (j *job) objective(name string, mix objectives.AntLM, seed uint64, loss objectives.LossOptions) (objectives.Objective, error) {
 	o, err := objectives.New(name, objectives.Settings{Seed: seed, Vocabulary: j.vocabulary, Mask: j.config.Mask, AntLM: mix, Loss: loss, Context: j.config.Data.LossPlane && hasPlane(j.data, objectives.PlaneLoss), Classify: j.config.Classify, Heads: j.config.Model.Classifiers,
-		EXLM: j.config.EXLM, RMLM: j.config.RMLM, Ends: &j.ends, Expansion: j.config.Model.Expansion(), MSLM: j.config.MSLM, SHAD: j.config.SHAD, Classes: hasPlane(j.data, objectives.PlaneClass) && hasPlane(j.valid, objectives.PlaneClass), TNT: j.config.TNT, NPO: j.config.NPO, Reference: j.config.hasReference(), Held: seed != j.config.Train.Seed}) // evaluations draw from a seed of their own
+		EXLM: j.config.EXLM, RMLM: j.config.RMLM, Ends: &j.ends, Expansion: j.config.Model.Expansion(), MSLM: j.config.MSLM, SHAD: j.config.SHAD, Classes: hasPlane(j.data, objectives.PlaneClass) && hasPlane(j.valid, objectives.PlaneClass), TNT: j.config.TNT, NPO: j.config.NPO, Length: j.config.Data.Length, Reference: j.config.hasReference(), Held: seed != j.config.Train.Seed}) // evaluations draw from a seed of their own
 	return o, fault.Usage.Wrap(err)
 }
 

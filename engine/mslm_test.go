@@ -2,14 +2,17 @@ package engine
 
 import (
 	"bytes"
+	"maps"
 	"math"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"palimpsest/engine/eval"
 	"palimpsest/engine/fault"
 	"palimpsest/engine/model"
+	"palimpsest/engine/report"
 	"palimpsest/kernels"
 	"palimpsest/objectives"
 )
@@ -77,6 +80,87 @@ func TestMSLMResumes(t *testing.T) {
 				t.Errorf("straight:\n%s\nin parts:\n%s", a, b)
 			}
 		})
+	}
+}
+
+// The log tells the losses of masked entities, of other masked tokens and of the rest apart. Where only one kind has weight, its loss is
+// the loss of the language model.
+func TestMSLMLogsKinds(t *testing.T) {
+	data := taggedDataset(t, 100)
+	for name, own := range map[string]string{"entity": measureEntityLoss, "base": measureBaseLoss, "mslm": ""} {
+		c := mslmConfig(data, 4)
+		c.MSLM.Strategy, c.MSLM.Norm, c.MSLM.Entity, c.Train.Accumulate, c.Data.TokensPerStep = name, "weights", 1, 2, 512
+		if c.MSLM.UnmaskedWeight = 0; own == "" {
+			c.MSLM.UnmaskedWeight = 1
+		}
+		run := t.TempDir()
+		mustTrain(t, Options{Config: c, Out: run})
+		log, err := report.ReadLog(filepath.Join(run, LogFile))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range log.Steps {
+			m := s.Measures
+			switch {
+			case own != "" && (math.Abs(m[own]-s.LossParts["mslm"]) > 1e-5*m[own] || len(m) != 3):
+				t.Errorf("%s, step %d: loss %g, measures %v", name, s.Step, s.LossParts["mslm"], m)
+			case own == "" && (len(m) != 5 || !(m[measureUnmaskedLoss] < m[measureBaseLoss])):
+				t.Errorf("%s, step %d: measures %v", name, s.Step, m)
+			}
+			if k, none := m[measureMasked], m[measureNoEntity]; !(k > 0) || (name == "base") != (none == 1) {
+				t.Errorf("%s, step %d: %g masked a document, %g without an entity", name, s.Step, k, none)
+			}
+		}
+	}
+}
+
+// Held-out text has an F1 of entities, that of 'eval ner' by token, and the best checkpoint can be chosen by it.
+func TestBestByEntityF1(t *testing.T) {
+	data := taggedDataset(t, 200)
+	for _, objective := range []string{"mslm", "tag"} {
+		c := mslmConfig(data, 90)
+		c.Objective, c.Eval.Best, c.Eval.Tokens, c.Eval.Every, c.Data.Valid.Share = objective, "entity_f1", 0, 30, 0.2
+		c.Model.Context, c.Data.TokensPerStep, c.Checkpoint.Keep = 512, 1024, 1 // whole documents
+		c.MSLM.Norm, c.MSLM.DetectionWeight, c.MSLM.ClassWeight, c.MSLM.Entity, c.MSLM.Base = "weights", 8, 0, 0.1, 0.05
+		c.Train.Accumulate, c.Optimizer.LearningRate, c.Model.Classifiers[0].Kind = 1, 1e-2, "token"
+		run := t.TempDir()
+		mustTrain(t, Options{Config: c, Out: run})
+		log, err := report.ReadLog(filepath.Join(run, LogFile))
+		if err != nil {
+			t.Fatal(err)
+		}
+		most := report.Eval{}
+		for _, e := range log.Evals {
+			if e.Measures[eval.MeasureEntityF1] > most.Measures[eval.MeasureEntityF1] {
+				most = e
+			}
+		}
+		m, err := OpenModel(run, "cpu", 2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := m.NER(NEROptions{Unit: UnitToken})
+		if f1 := most.Measures[eval.MeasureEntityF1]; err != nil || m.Step != most.Step || !(f1 > 0) || r.Default.Micro.F1 != f1 {
+			t.Errorf("%s: F1 %g at step %d, the best checkpoint is of step %d with %g: %v", objective, f1, most.Step, m.Step, r.Default.Micro.F1, err)
+		}
+		m.Close()
+	}
+	c := tinyConfig(data, 1)
+	if c.Eval.Best = "entity_f1"; len(c.Validate()) != 1 {
+		t.Errorf("without entities: %v", c.Validate())
+	}
+}
+
+// The sums by hand: a padded document with an entity, then one with nothing masked, and a row that a Filler added.
+func TestMaskSums(t *testing.T) {
+	term := &objectives.Term{Rows: make([]int32, 8), Kinds: []byte("UEEBPUU"), Offsets: []int32{0, 4, 5, 8}}
+	var s maskSums
+	s.add(&objectives.Plan{Documents: []int64{3, 3, 4}}, term, []float64{1, 2, 4, 5, 9, 2, 3})
+	got := map[string]float64{}
+	s.into(got)
+	want := map[string]float64{measureEntityLoss: 3, measureBaseLoss: 5, measureUnmaskedLoss: 2, measureMasked: 1.5, measureNoEntity: 0.5}
+	if !maps.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
 	}
 }
 
@@ -180,7 +264,7 @@ func TestMSLMIsMeasured(t *testing.T) {
 	}
 	defer m.Close()
 	lines := 0
-	r, err := m.NER(NEROptions{ByToken: true, Each: func(words, tags, answers []string) error {
+	r, err := m.NER(NEROptions{Unit: UnitToken, Each: func(words, tags, answers []string) error {
 		if len(words) != len(tags) || len(words) != len(answers) {
 			t.Fatal("columns of different lengths")
 		}
@@ -209,7 +293,7 @@ func TestMSLMIsMeasured(t *testing.T) {
 		t.Errorf("%+v, %v", loss, err)
 	}
 	m.Config.MSLM.Compat.EvalMasked = true // the authors' evaluation, which shows where entities are
-	leaky, err := m.NER(NEROptions{ByToken: true})
+	leaky, err := m.NER(NEROptions{Unit: UnitToken})
 	if err != nil || !leaky.Leaky || len(leaky.Notes) < 2 || leaky.Default.Micro == r.Default.Micro {
 		t.Errorf("%+v, %v", leaky, err)
 	}
@@ -220,6 +304,53 @@ func TestMSLMIsMeasured(t *testing.T) {
 	}
 	if _, err := m.NER(NEROptions{Head: "names"}); fault.Of(err) != fault.Usage || !strings.Contains(err.Error(), "entities") {
 		t.Errorf("another head: %v", err)
+	}
+}
+
+// Under --first-subword, later parts of words have no tag: those of entities are masked with them, the others are ordinary tokens.
+func TestSensitivityKnowsLaterParts(t *testing.T) {
+	tok, err := trained()
+	if err != nil {
+		t.Fatal(err)
+	}
+	measured := tagged{m: &Model{Tokenizer: tok}}
+	tokens := []int32{tok.BOS, 260, 261, 262, 263, 264, 265, 266, tok.EOS}
+	tags := []byte{255, 0, 255, 1, 255, 2, 0, 255, 255}
+	if got := measured.outside(tokens, tags); !slices.Equal(got, []bool{false, true, true, false, false, false, true, true, false}) {
+		t.Errorf("outside: %v", got)
+	}
+	if got := measured.entities(tokens, tags); len(got) != 1 || got[0] != [2]int{3, 6} {
+		t.Errorf("entities: %v", got)
+	}
+	if got := measured.outside(tokens, bytes.Repeat([]byte{255}, 9)); slices.Contains(got, true) {
+		t.Errorf("without tags: %v", got)
+	}
+}
+
+// Words of a file of tagged sentences are what white space sets apart, whatever the tokenizer makes of them.
+func TestWordsByUnit(t *testing.T) {
+	tok, err := trained()
+	if err != nil {
+		t.Fatal(err)
+	}
+	measured := tagged{m: &Model{Tokenizer: tok}}
+	tokens := append(tok.Encode([]int32{tok.BOS}, []byte("APC2, f(x)  of-5")), tok.EOS)
+	tags := make([]byte, len(tokens))
+	tags[0], tags[len(tags)-1] = 255, 255
+	for unit, want := range map[string]string{
+		UnitSpace: "APC2, f(x) of-5",
+		UnitWord:  "APC 2 , f ( x ) of - 5",
+	} {
+		var words []string
+		for _, w := range measured.words(tokens, tags, unit) {
+			words = append(words, strings.TrimSpace(string(tok.Decode(tokens[w.from:w.to]))))
+		}
+		if got := strings.Join(strings.Fields(strings.Join(words, " ")), " "); got != want {
+			t.Errorf("%s: %q, want %q", unit, got, want)
+		}
+	}
+	if got := len(measured.words(tokens, tags, UnitToken)); got != len(tokens)-2 || !measured.keepsSpaces() {
+		t.Errorf("%d tokens of %d", got, len(tokens)-2)
 	}
 }
 

@@ -15,10 +15,10 @@ import (
 
 // NEROptions say what entity recognition is measured on.
 type NEROptions struct {
-	Data    string // data set with the plane bio, all of it; "": what the run held out
-	Head    string // token head; "": that of mslm, or the first
-	ByToken bool   // every tagged token is compared; otherwise the first of each word stands for it
-	Tokens  int64  // 0: all
+	Data   string // data set with the plane bio, all of it; "": what the run held out
+	Head   string // token head; "": that of mslm, or the first
+	Unit   string // what is compared: UnitWord, of which the first token answers, UnitSpace, the same, or UnitToken
+	Tokens int64  // 0: all
 	// Each, if not nil, gets the words of every document with their tags and the answered ones.
 	Each func(words, tags, answers []string) error
 }
@@ -46,6 +46,9 @@ func (m *Model) NER(o NEROptions) (r NER, err error) {
 	if err != nil {
 		return r, err
 	}
+	if o.Unit == UnitSpace && !t.keepsSpaces() {
+		return r, fault.Usage.Errorf("the tokenizer of %s drops white space, so nothing tells which words it sets apart; hint: unit %s", m.Dir, UnitWord)
+	}
 	r.Head, r.Entities, r.Leaky = head.Name, append([]string{}, t.types...), m.Config.MSLM.Compat.EvalMasked
 	masked, err := m.leaky(r.Leaky)
 	if err != nil {
@@ -54,7 +57,7 @@ func (m *Model) NER(o NEROptions) (r NER, err error) {
 	loose, strict := eval.EntityScorer{}, eval.EntityScorer{Strict: true}
 	found := false
 	score := func(d shard.Document, tags, answers []byte) error {
-		words := t.words(d.Tokens, tags, o.ByToken)
+		words := t.words(d.Tokens, tags, o.Unit)
 		truth, answer := make([]byte, len(words)), make([]byte, len(words))
 		for i, w := range words {
 			truth[i], answer[i] = tags[w.at], answers[w.at]

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"iter"
+	"slices"
 
 	"palimpsest/engine/fault"
 	"palimpsest/engine/shard"
@@ -111,6 +112,44 @@ func (j *job) pieces(ds *shard.Dataset, yield func(objectives.Document, error) b
 			}
 		}
 	}
+}
+
+// checkEntityTypes makes sure that tags mean the same in the data sets of a run, and in that of the run whose token heads it takes over.
+func (j *job) checkEntityTypes() error {
+	c, types := j.config, entityTypes(j.data)
+	if types == nil || !slices.Contains(j.planes(), text.PlaneBIO) {
+		return nil
+	}
+	if valid := entityTypes(j.valid); valid != nil && !slices.Equal(valid, types) {
+		return fault.Data.Errorf("types of entities are %q in %s and %q in %s; hint: make both with the same --entity-types, or --labels-from %s",
+			types, c.Data.Train, valid, c.Data.Valid.Dir, c.Data.Train)
+	}
+	if c.Train.Init == "" {
+		return nil
+	}
+	from, err := findCheckpoint(c.Train.Init)
+	if err != nil {
+		return nil // said where its weights are read; a run that goes on does not need it
+	}
+	was, err := readConfig(from)
+	if err != nil || was.Data.Train == "" || was.Data.Train == c.Data.Train || !was.trainsAny("mslm", "tag") {
+		return err
+	}
+	i := slices.IndexFunc(c.Model.Classifiers, func(h objectives.Head) bool { return h.EveryToken() && slices.Contains(was.Model.Classifiers, h) })
+	if i < 0 {
+		return nil
+	}
+	ds, err := shard.Open(was.Data.Train)
+	if err != nil {
+		j.note("%s, which %s was trained on, cannot be read, so its types of entities may be others", was.Data.Train, from.Dir())
+		return nil
+	}
+	defer ds.Close()
+	if learned := entityTypes(ds); learned != nil && !slices.Equal(learned, types) {
+		return fault.Data.Errorf("train.init: head %q of %s learned the types of entities %q of %s, and %s has %q; hint: another name in model.classifiers begins a new head, --labels-from %s keeps the types",
+			c.Model.Classifiers[i].Name, from.Dir(), learned, was.Data.Train, c.Data.Train, types, was.Data.Train)
+	}
+	return nil
 }
 
 // entityTypes are the names of the types of entities in a data set's bio plane, by number; nil where it has none, or its

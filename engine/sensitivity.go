@@ -99,6 +99,7 @@ func (t *tagged) recover(r *Sensitivity, tokens int64) error {
 	}
 	err := t.each(t.ds, t.split, tokens, func(d shard.Document, tags []byte) error {
 		draw := philox.New(t.m.Config.Train.Seed, philox.StreamSample, uint64(d.ID), 0)
+		outside := t.outside(d.Tokens, tags)
 		for _, e := range t.entities(d.Tokens, tags) {
 			// Of a long document, what fits around the entity.
 			from := max(0, min(e[0]-max(0, length-(e[1]-e[0]))/2, len(d.Tokens)-length)) // a longer entity is cut
@@ -108,7 +109,7 @@ func (t *tagged) recover(r *Sensitivity, tokens int64) error {
 				switch {
 				case i >= e[0] && i < e[1]:
 					places = append(places, i-from)
-				case tags[i] == text.TagOutside && !t.m.Tokenizer.IsSpecial(d.Tokens[i]):
+				case outside[i]:
 					free = append(free, i-from)
 				}
 			}
@@ -208,6 +209,20 @@ func (t *tagged) entities(tokens []int32, tags []byte) (list [][2]int) {
 	return list
 }
 
+// outside says which tokens are ordinary ones, in no entity; as in entities, later parts of words without a tag belong to the token
+// before them.
+func (t *tagged) outside(tokens []int32, tags []byte) []bool {
+	list, is := make([]bool, len(tags)), false
+	for i, tag := range tags {
+		special := t.m.Tokenizer.IsSpecial(tokens[i])
+		if tag != text.TagNone || special {
+			is = tag == text.TagOutside
+		}
+		list[i] = is && !special
+	}
+	return list
+}
+
 // recoverySum adds up means by their tokens.
 type recoverySum struct{ total eval.Recovery }
 
@@ -233,7 +248,7 @@ func (t *tagged) headRecall(h *HeadRecall, tokens int64) error {
 	err := t.answer(h.Head, tokens, nil, &documents, func(d shard.Document, tags, answers []byte) error {
 		for _, e := range t.entities(d.Tokens, tags) {
 			at := e[0]
-			for _, w := range t.words(d.Tokens[e[0]:e[1]], tags[e[0]:e[1]], false)[:1] {
+			for _, w := range t.words(d.Tokens[e[0]:e[1]], tags[e[0]:e[1]], UnitWord)[:1] {
 				at += w.at
 			}
 			first := tags[at] - 1 + tags[at]%2 // the tag of a beginning

@@ -53,7 +53,7 @@ type state struct {
 	Version   string       `json:"version"`
 }
 
-// bestLoss is the best held-out loss so far of the phase at hand.
+// bestLoss is the best held-out loss so far of the phase at hand, or by eval.best: entity_f1 the least -F1.
 type bestLoss struct {
 	Step  int64   `json:"step"`
 	Phase int     `json:"phase"`

@@ -7,6 +7,8 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"palimpsest/engine/fault"
 	"palimpsest/engine/model"
@@ -142,15 +144,23 @@ func (t *tagged) tagName(tag byte) string {
 // A taggedWord is tokens [from, to) of a document, of which the one at the place at bears the tag.
 type taggedWord struct{ from, at, to int }
 
+// Units of words, UnitWord where nothing is said: words as the tokenizer cuts them, every token, or what white space sets apart, as
+// the words of files of tagged sentences.
+const (
+	UnitWord  = "word"
+	UnitToken = "token"
+	UnitSpace = "space"
+)
+
 // words returns those of a document that have a tag. The first token of a word that has one, and is not just the space before the
-// word, bears it. byToken makes every tagged token a word.
-func (t *tagged) words(tokens []int32, tags []byte, byToken bool) (list []taggedWord) {
+// word, bears it.
+func (t *tagged) words(tokens []int32, tags []byte, unit string) (list []taggedWord) {
 	tok := t.m.Tokenizer
 	starts := tok.WordStarts(nil, tokens)
 	blank := func(i int) bool { return len(bytes.TrimSpace(tok.TokenBytes(tokens[i]))) == 0 }
 	for from := 0; from < len(tokens); {
 		to := from + 1
-		for !byToken && to < len(tokens) && !starts[to] {
+		for unit != UnitToken && to < len(tokens) && (!starts[to] || unit == UnitSpace && !t.apart(tokens[to-1], tokens[to])) {
 			to++
 		}
 		at := -1
@@ -165,6 +175,25 @@ func (t *tagged) words(tokens []int32, tags []byte, byToken bool) (list []tagged
 		from = to
 	}
 	return list
+}
+
+// apart reports whether white space, or one of the two being special, separates neighbours.
+func (t *tagged) apart(a, b int32) bool {
+	tok := t.m.Tokenizer
+	left, right := tok.TokenBytes(a), tok.TokenBytes(b)
+	last, _ := utf8.DecodeLastRune(left)
+	first, _ := utf8.DecodeRune(right)
+	return tok.IsSpecial(a) || tok.IsSpecial(b) || unicode.IsSpace(first) || unicode.IsSpace(last) && len(bytes.TrimSpace(left)) > 0
+}
+
+// keepsSpaces reports whether tokens show the white space between words; WordPiece's do not.
+func (t *tagged) keepsSpaces() bool {
+	for id := range int32(t.m.Tokenizer.Vocab()) {
+		if first, _ := utf8.DecodeRune(t.m.Tokenizer.TokenBytes(id)); unicode.IsSpace(first) && !t.m.Tokenizer.IsSpecial(id) {
+			return true
+		}
+	}
+	return false
 }
 
 // surface is the text of tokens, to compare entities by.

@@ -136,6 +136,7 @@ func (t *Trainer) forwardBackward(u *update) {
 			t.together(func() { forward(); loss(); backward() })
 		}
 		t.watchClasses(u, p)
+		t.watchMasks(u, p)
 		if i == 0 && len(u.plans) > 1 {
 			t.b.SumSquares(t.noise, 0, t.weights.Grad, t.weights.Grad.Len(), false)
 		}
@@ -146,7 +147,7 @@ func (t *Trainer) forwardBackward(u *update) {
 
 // microStep says how a micro-batch of the run is computed.
 func (t *Trainer) microStep(number int64) model.Step {
-	return model.Step{Dropout: float32(t.job.config.Train.Dropout), Seed: t.job.config.Train.Seed, Micro: uint32(number)}
+	return model.Step{Dropout: float32(t.job.config.Train.Dropout), AdapterDropout: float32(t.job.config.Adapter.Dropout), Seed: t.job.config.Train.Seed, Micro: uint32(number)}
 }
 
 // pending is an update that is queued, but whose results the host has not seen.
@@ -192,11 +193,16 @@ func (t *Trainer) settle() error {
 	}
 	r := stepResult{rate: p.rate}
 	r.collect(p.u, squares, terms)
-	if c := p.u.classes; c != nil {
+	if c, m := p.u.classes, p.u.masks; c != nil || m != nil {
 		if r.measures == nil {
 			r.measures = map[string]float64{}
 		}
-		c.into(r.measures)
+		if c != nil {
+			c.into(r.measures)
+		}
+		if m != nil {
+			m.into(r.measures)
+		}
 	}
 	if r.finite() {
 		t.state.Streak = 0
@@ -313,12 +319,16 @@ func (t *Trainer) evaluate() error {
 			return err
 		}
 	}
-	if best := t.state.Best; best == nil || best.Phase != phase || loss.Loss < best.Loss {
-		t.state.Best = &bestLoss{Step: step, Phase: phase, Loss: loss.Loss}
+	metric, judged := loss.Loss, loss.Loss
+	if f1, ok := loss.Measures[eval.MeasureEntityF1]; ok && t.job.config.Eval.Best == "entity_f1" {
+		metric, judged = f1, -f1
+	}
+	if best := t.state.Best; best == nil || best.Phase != phase || judged < best.Loss {
+		t.state.Best = &bestLoss{Step: step, Phase: phase, Loss: judged}
 		if err := t.save(); err != nil || t.saved != step {
 			return err
 		}
-		if err := checkpoint.SetBest(t.fs, t.checkpoints(), checkpoint.Best{Step: step, Metric: loss.Loss}); err != nil {
+		if err := checkpoint.SetBest(t.fs, t.checkpoints(), checkpoint.Best{Step: step, Metric: metric}); err != nil {
 			t.say("step %d is the best so far, but that could not be recorded, the run goes on: %v", step, err)
 		}
 	}

@@ -82,14 +82,11 @@ func unpack(rows []float64, ld, at, heads, T, dh int) []float64 {
 func (c attentionCase) check(t *testing.T, b Backend, out, lse, dq, dk, dv []float64) {
 	t.Helper()
 	check := newGoldenCheck(t, b, false)
-	// Zeros that come from cancellation (one visible key) are exact in the oracles only; a query that sees nothing has
-	// them everywhere.
-	exact := b.Info().Name == "ref64" || b.Info().Name == "ref32"
-	check.values("out", out, c.Out, exact)
+	check.values("out", out, c.Out, false)
 	check.values("lse", lse, c.LSE, false)
-	check.values("dq", dq, c.DQ, exact)
-	check.values("dk", dk, c.DK, exact)
-	check.values("dv", dv, c.DV, exact)
+	check.values("dq", dq, c.DQ, false)
+	check.values("dk", dk, c.DK, false)
+	check.values("dv", dv, c.DV, false)
 	for i := range c.T {
 		blind := true
 		for j := range c.T {

@@ -123,7 +123,7 @@ func (c *classify) Begin(p *Plan) {
 
 func (c *classify) term(p *Plan) *Term {
 	t := p.term(c.name, CrossEntropy, c.head.Name, 1)
-	t.Classes, t.Options = c.head.Classes, c.Loss
+	t.Classes, t.Options, t.Entities = c.head.Classes, c.Loss, c.name == "tag" && c.plane == planeBIO
 	return t
 }
 

@@ -2,6 +2,7 @@ package objectives
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"palimpsest/kernels"
@@ -27,8 +28,9 @@ type MSLM struct {
 	DetectionWeight float64   `yaml:"detection_weight" min:"0" doc:"factor of the detection loss; 0: no detection (train it later, in a phase of objective tag)"`
 	ClassHead       string    `yaml:"class_head" doc:"token head of model.classifiers that learns the type of every entity token; empty: the first that is not detection_head"`
 	ClassWeight     float64   `yaml:"class_weight" min:"0" doc:"factor of the loss of entity types; 0: none"`
-	LabelWeights    string    `yaml:"label_weights" enum:"none,balanced,list" doc:"weights of the labels of both heads: none, class-balanced over their counts, or label_list for detection"`
+	LabelWeights    string    `yaml:"label_weights" enum:"none,balanced,list" doc:"weights of the labels of both heads: none, class-balanced over their counts, or label_list and class_list"`
 	LabelList       []float64 `yaml:"label_list,omitempty" min:"0" doc:"weights of the tags O, B, I, ... under label_weights: list"`
+	ClassList       []float64 `yaml:"class_list,omitempty" min:"0" doc:"weights of the types of entities under label_weights: list; empty: all 1"`
 	Focal           float64   `yaml:"focal_gamma" min:"0" doc:"focal exponent of both heads"`
 	Repair          bool      `yaml:"repair" doc:"in the bio plane, an I without B begins an entity; false: it is an error"`
 	Compat          Compat    `yaml:"compat" doc:"behaviour of the authors' code that this program otherwise mends"`
@@ -37,8 +39,9 @@ type MSLM struct {
 // Compat switches on what is known to be wrong in the reference code of a paper.
 type Compat struct {
 	Floor      bool `yaml:"mslm_floor" doc:"the number of entities to mask is always rounded down, so a document with few has none"`
+	PadCounts  bool `yaml:"mslm_pad_counts" doc:"documents are padded to data.length: padding is learned like an unmasked token of weight 1, and counts in a document's length; it costs its places of a step"`
 	HalfTie    bool `yaml:"mslm_half_tie" doc:"when entity and other masked tokens are equally many, every mask counts twice"`
-	UnkSpecial bool `yaml:"mslm_unk_special" doc:"the unknown token is never masked"`
+	UnkSpecial bool `yaml:"mslm_unk_special" doc:"the unknown token is masked in entities only"`
 	EvalMasked bool `yaml:"mslm_eval_masked" doc:"detection is evaluated on masked text, whose masks give entities away: leaky"`
 }
 
@@ -58,8 +61,23 @@ func (m MSLM) Validate() (problems []error) {
 	case base == 1:
 		bad("base: 1 masks every token, so nothing is left to predict from; hint: 0.15")
 	}
-	if (m.LabelWeights == "list") != (len(m.LabelList) > 0) {
-		bad("label_list: goes together with label_weights: list")
+	switch {
+	case (m.LabelWeights == "list") != (len(m.LabelList)+len(m.ClassList) > 0):
+		bad("label_list: it, or class_list, goes together with label_weights: list")
+	case len(m.LabelList) > 0 && slices.Max(m.LabelList) == 0:
+		bad("label_list: all weights are 0, so nothing is detected; hint: detection_weight: 0")
+	case len(m.ClassList) > 0 && slices.Max(m.ClassList) == 0:
+		bad("class_list: all weights are 0, so no type is learned; hint: class_weight: 0")
+	case len(m.ClassList) > 0 && m.ClassWeight == 0:
+		bad("class_list: class_weight is 0, so no type is learned; hint: class_weight: 1")
+	}
+	for _, given := range []struct {
+		key            string
+		value, missing float64
+	}{{"w_e", m.WE, DefaultMSLM().WE}, {"w_b", m.WB, DefaultMSLM().WB}} {
+		if m.Weights != "fixed" && given.value != given.missing {
+			bad("%s: %g is not used under weights: %s; hint: weights: fixed", given.key, given.value, m.Weights)
+		}
 	}
 	return append(problems, m.PMI.validate()...)
 }
@@ -101,12 +119,13 @@ type mslm struct {
 	weights []float64
 }
 
-// Kinds of tokens of a document.
+// Kinds of tokens of a document, those that a term's rows have.
 const (
-	kindUnmasked = 'U'
-	kindEntity   = 'E'
-	kindBase     = 'B'
-	kindPad      = 'P' // not counted: context only
+	TokenUnmasked = 'U'
+	TokenEntity   = 'E'
+	TokenBase     = 'B'
+	TokenContext  = 'C' // context only: not counted
+	TokenPad      = 'P' // padding, which is in plans under mslm_pad_counts only
 )
 
 func newMSLM(s Settings) (*mslm, error) {
@@ -117,8 +136,12 @@ func newMSLM(s Settings) (*mslm, error) {
 	if s.Loss.Reweigh.On() {
 		return nil, fmt.Errorf("loss.reweigh.rule: the objective mslm has row weights of its own; hint: none")
 	}
-	m := &mslm{Settings: s, held: s.Held, weighing: weighing{unmasked: c.UnmaskedWeight, perWeight: c.Norm == "weights", factor: c.SampleFactor}}
+	m := &mslm{Settings: s, held: s.Held, weighing: weighing{unmasked: c.UnmaskedWeight, perWeight: c.Norm == "weights", factor: c.SampleFactor,
+		pads: c.Compat.PadCounts && !s.Held}}
 	var err error
+	if m.pads && s.Vocabulary.Pad < 0 {
+		return nil, fmt.Errorf("mslm.compat.mslm_pad_counts: the tokenizer has no padding token; hint: false")
+	}
 	if c.DetectionWeight > 0 {
 		if m.detector, err = s.tokenHead("mslm.detection_head", c.DetectionHead, ""); err != nil {
 			return nil, err
@@ -133,6 +156,9 @@ func newMSLM(s Settings) (*mslm, error) {
 		}
 		if m.classy.Name == m.detector.Name {
 			return nil, fmt.Errorf("mslm.class_head: %q is the detection head already; hint: a second entry in model.classifiers", m.classy.Name)
+		}
+		if n := len(c.ClassList); n > 0 && n != m.classy.Classes {
+			return nil, fmt.Errorf("mslm.class_list: %d weights for the %d classes of head %q", n, m.classy.Classes, m.classy.Name)
 		}
 	}
 	return m, nil
@@ -158,12 +184,20 @@ func (s Settings) tokenHead(key, name, taken string) (Head, error) {
 
 func (m *mslm) Name() string { return "mslm" }
 
-// Cost is that of the document, and in evaluations of its unmasked copy.
+// Cost is that of the document, and in evaluations of its unmasked copy, or of the padding.
 func (m *mslm) Cost(n int) int {
 	if m.copies() {
 		return 2 * n
 	}
-	return n
+	return n + m.padding(n)
+}
+
+// padding is how much a document of n tokens is padded by.
+func (m *mslm) padding(n int) int {
+	if !m.pads {
+		return 0
+	}
+	return max(0, m.Length-n)
 }
 
 func (m *mslm) copies() bool { return m.held && m.detector.Classes > 0 && !m.MSLM.Compat.EvalMasked }
@@ -192,7 +226,7 @@ func (m *mslm) terms(p *Plan) (lm, detection, class *Term) {
 				continue
 			}
 			t := p.term([]string{"detection", "class"}[i], CrossEntropy, h.Name, []float64{m.MSLM.DetectionWeight, m.MSLM.ClassWeight}[i])
-			t.Classes = h.Classes
+			t.Classes, t.Entities = h.Classes, i == 0
 			if !m.held {
 				t.Options = LossOptions{Focal: m.MSLM.Focal}
 			}
@@ -202,13 +236,14 @@ func (m *mslm) terms(p *Plan) (lm, detection, class *Term) {
 	return list[0], list[1], list[2]
 }
 
-// Plan appends a bidirectional segment with masked tokens, and in evaluations its unmasked copy.
+// Plan appends a bidirectional segment with masked tokens, and in evaluations its unmasked copy. Padding, where it counts, is a
+// segment of its own, so that no document sees it.
 func (m *mslm) Plan(doc Document, p *Plan) {
 	start := p.segment(doc, kernels.Bidirectional)
 	lm, detection, class := m.terms(p)
 	m.choose(doc)
 	for i, kind := range m.kinds {
-		if masked := kind == kindEntity || kind == kindBase; masked {
+		if masked := kind == TokenEntity || kind == TokenBase; masked {
 			p.Tokens[start+i] = m.Vocabulary.Mask
 			if m.held {
 				lm.ask(start+i, doc.Tokens[i], doc, i)
@@ -227,12 +262,16 @@ func (m *mslm) Plan(doc Document, p *Plan) {
 		p.close()
 		return
 	}
+	pads := m.padding(len(doc.Tokens))
+	for range pads {
+		m.kinds = append(m.kinds, TokenPad)
+	}
 	var counted float64
 	m.weights, counted = m.row(m.weights[:0], m.kinds)
-	for i, w := range m.weights {
+	for i, w := range m.weights[:len(doc.Tokens)] {
 		if w > 0 {
 			lm.ask(start+i, doc.Tokens[i], doc, i)
-			lm.Weights = append(lm.Weights, float32(w))
+			lm.Weights, lm.Kinds = append(lm.Weights, float32(w)), append(lm.Kinds, m.kinds[i])
 		}
 	}
 	lm.Counted += counted
@@ -242,6 +281,15 @@ func (m *mslm) Plan(doc Document, p *Plan) {
 	}
 	if class != nil {
 		m.labels(class, nil, start, doc, entityType, m.labelWeights[1])
+	}
+	p.close()
+	if pads == 0 {
+		return
+	}
+	start = p.segment(Document{ID: doc.ID, Tokens: slices.Repeat([]int32{m.Vocabulary.Pad}, pads)}, kernels.Bidirectional)
+	for i, w := range m.weights[len(doc.Tokens):] {
+		lm.ask(start+i, m.Vocabulary.Pad, doc, len(doc.Tokens)+i)
+		lm.Weights, lm.Kinds = append(lm.Weights, float32(w)), append(lm.Kinds, TokenPad)
 	}
 	p.close()
 }
@@ -258,7 +306,7 @@ func entityType(tag byte) int32 {
 // a tag, context and tokens of weight 0 have no row.
 func (m *mslm) labels(t *Term, weights []float64, start int, doc Document, label func(tag byte) int32, byLabel []float64) {
 	for i, tag := range doc.Planes[planeBIO] {
-		if tag == NoLabel || m.kinds[i] == kindPad {
+		if tag == NoLabel || m.kinds[i] == TokenContext {
 			continue
 		}
 		y, w := label(tag), 1.0

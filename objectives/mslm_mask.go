@@ -18,18 +18,18 @@ func (m *mslm) choose(doc Document) {
 	m.kinds = m.kinds[:0]
 	ordinary := 0
 	for i := range doc.Tokens {
-		kind := byte(kindUnmasked)
+		kind := byte(TokenUnmasked)
 		if doc.context(i) {
-			kind = kindPad
+			kind = TokenContext
 		} else if m.ordinary(doc, i) {
 			ordinary++
 		}
 		m.kinds = append(m.kinds, kind)
 	}
-	free := func(i int) bool { return m.kinds[i] == kindUnmasked && m.ordinary(doc, i) }
+	free := func(i int) bool { return m.kinds[i] == TokenUnmasked && m.ordinary(doc, i) }
 	take := func(u unit, kind byte) {
 		for i := u.from; i < u.to; i++ {
-			if free(i) {
+			if free(i) || kind == TokenEntity && m.kinds[i] == TokenUnmasked && doc.Tokens[i] == m.Vocabulary.Unk { // under mslm_unk_special
 				m.kinds[i] = kind
 			}
 		}
@@ -54,13 +54,13 @@ func (m *mslm) choose(doc Document) {
 		for i := range min(number, len(m.list)) {
 			j := i + d.IntN(len(m.list)-i)
 			m.list[i], m.list[j] = m.list[j], m.list[i]
-			take(m.list[i], kindEntity)
+			take(m.list[i], TokenEntity)
 		}
 	}
 	if base > 0 {
 		for i := range doc.Tokens {
 			if free(i) && d.Float64() < base {
-				m.kinds[i] = kindBase
+				m.kinds[i] = TokenBase
 			}
 		}
 	}
@@ -114,14 +114,14 @@ func (m *mslm) spans(doc Document, budget int, free func(int) bool, take func(un
 		u.to = min(u.from+min(1+d.IntN(m.MSLM.SpanMax), budget), len(doc.Tokens))
 		whole := true
 		for i := u.from; i < u.to && whole; i++ {
-			if !m.ordinary(doc, i) || m.kinds[i] == kindPad { // the end of the text
+			if !m.ordinary(doc, i) || m.kinds[i] == TokenContext { // the end of the text
 				u.to = i
 			} else {
 				whole = free(i)
 			}
 		}
 		if whole {
-			take(u, kindBase)
+			take(u, TokenBase)
 			budget -= u.to - u.from
 		}
 	}

@@ -103,14 +103,14 @@ func (m *mslm) count(n *census, doc Document, types int) error {
 	before := n.nE + n.nB
 	for i, kind := range m.kinds {
 		switch kind {
-		case kindEntity:
+		case TokenEntity:
 			n.nE++
-		case kindBase:
+		case TokenBase:
 			n.nB++
-		case kindUnmasked:
+		case TokenUnmasked:
 			n.nU++
 		}
-		if kind != kindPad && m.ordinary(doc, i) {
+		if kind == TokenEntity || kind != TokenContext && m.ordinary(doc, i) {
 			n.ordinary++
 		}
 	}
@@ -184,6 +184,9 @@ func (m *mslm) judge(n *census, types []string) error {
 	case m.detector.Classes > 0 && len(types) > 0 && m.detector.Classes != 1+2*len(types):
 		return fmt.Errorf("head %q has %d classes, the data set's %d types of entities %q need %d; hint: model.classifiers",
 			m.detector.Name, m.detector.Classes, len(types), types, 1+2*len(types))
+	case m.classy.Classes > 0 && len(types) > 1 && m.classy.Classes != len(types):
+		return fmt.Errorf("head %q has %d classes, the data set has %d types of entities %q; hint: model.classifiers",
+			m.classy.Name, m.classy.Classes, len(types), types)
 	case m.classy.Classes > 0 && occurring < 2:
 		return fmt.Errorf("mslm.class_weight asks for the type of entities, but the data set has %d: there is nothing to tell apart", occurring)
 	}
@@ -194,7 +197,11 @@ func (m *mslm) judge(n *census, types []string) error {
 func (m *mslm) balance(n *census) (err error) {
 	switch m.MSLM.LabelWeights {
 	case "list":
-		m.labelWeights[0] = m.MSLM.LabelList
+		for i, list := range [][]float64{m.MSLM.LabelList, m.MSLM.ClassList} {
+			if len(list) > 0 {
+				m.labelWeights[i] = list
+			}
+		}
 	case "balanced":
 		if m.detector.Classes > 0 {
 			if m.labelWeights[0], err = classBalanced(m.MSLM.Beta, n.labels[:m.detector.Classes]); err != nil {

@@ -180,7 +180,7 @@ func TestMSLMMasks(t *testing.T) {
 	s.MSLM.Compat.Floor, s.MSLM.Base = true, 0.5
 	o = newMSLMFor(t, s, manySick(10)...)
 	for _, d := range manySick(200) {
-		if o.choose(d); slices.Contains(o.kinds, kindEntity) {
+		if o.choose(d); slices.Contains(o.kinds, TokenEntity) {
 			t.Fatalf("%s", o.kinds)
 		}
 	}
@@ -212,12 +212,20 @@ func TestMSLMUnknownTokenIsOrdinary(t *testing.T) {
 	s.Vocabulary.Unk = 2
 	doc := Document{Tokens: []int32{2, 2, 2, 2, 2, 2, 4, 6, 8, 10}}
 	o := newMSLMFor(t, s, doc)
-	if o.choose(doc); !strings.ContainsRune(string(o.kinds[:6]), kindBase) {
+	if o.choose(doc); !strings.ContainsRune(string(o.kinds[:6]), TokenBase) {
 		t.Errorf("%s", o.kinds)
 	}
 	s.MSLM.Compat.UnkSpecial = true
 	o = newMSLMFor(t, s, doc)
-	if o.choose(doc); strings.ContainsRune(string(o.kinds[:6]), kindBase) {
+	if o.choose(doc); strings.ContainsRune(string(o.kinds[:6]), TokenBase) {
+		t.Errorf("%s", o.kinds)
+	}
+	// In the authors' code too, an entity is masked whole.
+	s = mslmSettings(func(m *MSLM) { m.Strategy, m.Entity, m.Compat.UnkSpecial = "entity", 1, true })
+	s.Vocabulary.Unk = 2
+	doc = Document{Tokens: []int32{2, 4, 2, 6}, Planes: tagsOf(0, 1, 2, 0)}
+	o = newMSLMFor(t, s, doc)
+	if o.choose(doc); string(o.kinds) != "UEEU" {
 		t.Errorf("%s", o.kinds)
 	}
 }
@@ -239,11 +247,11 @@ func TestMSLMSpansHoldTheirBudget(t *testing.T) {
 		starts := wordStarts(nil, d.Tokens)
 		run := 0
 		for i, k := range o.kinds {
-			if k != kindBase {
+			if k != TokenBase {
 				run = 0
 				continue
 			}
-			if run++; run == 1 && !starts[i] && o.kinds[i-1] != kindBase {
+			if run++; run == 1 && !starts[i] && o.kinds[i-1] != TokenBase {
 				t.Fatalf("document %d: a span begins inside a word at %d", id, i)
 			}
 		}
@@ -338,6 +346,37 @@ func TestMSLMHalfTie(t *testing.T) {
 	}
 }
 
+// Padding that counts is a segment of its own, learned with weight 1, and a part of a document's length.
+func TestMSLMPadCounts(t *testing.T) {
+	s := mslmSettings(func(m *MSLM) {
+		m.Entity, m.Base, m.Weights, m.UnmaskedWeight, m.Compat.PadCounts = 1, 0, "uniform", 0.5, true
+	})
+	s.Length = 10
+	o := newMSLMFor(t, s, sick(0))
+	p := planOf(t, o, sick(0))
+	if o.Cost(8) != 10 || len(p.Tokens) != 10 || len(p.Segments) != 2 || p.Segments[1].Start != 8 || p.Tokens[8] != 2 || p.Tokens[9] != 2 {
+		t.Fatalf("cost %d, tokens %v, segments %v", o.Cost(8), p.Tokens, p.Segments)
+	}
+	lm, detection := p.Terms[0], p.Terms[1] // K = 3 of 10: 0.4 times 0.5, 1.5 or 1
+	want := []float32{0.2, 0.2, 0.6, 0.6, 0.2, 0.6, 0.2, 0.2, 0.4, 0.4}
+	if !slices.Equal(lm.Rows, []int32{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}) || !slices.Equal(lm.Offsets, []int32{0, 8, 10}) || lm.Weight() != 1 || detection.Weight() != 1 || len(detection.Rows) != 6 {
+		t.Errorf("%+v, %+v", lm, detection)
+	}
+	for i, w := range want {
+		if math.Abs(float64(lm.Weights[i]-w)) > 1e-6 {
+			t.Fatalf("weights %v, want %v", lm.Weights, want)
+		}
+	}
+	s.Held = true // evaluations are not padded
+	if o := newMSLMFor(t, s, sick(0)); o.Cost(8) != 16 || len(planOf(t, o, sick(0)).Tokens) != 16 {
+		t.Error("an evaluation is padded")
+	}
+	s.Held, s.Vocabulary.Pad = false, -1
+	if _, err := New("mslm", s); err == nil || !strings.Contains(err.Error(), "padding token") {
+		t.Errorf("without a padding token: %v", err)
+	}
+}
+
 // What the length of pieces costs is said: entities across a border, and ends of documents that are cut off.
 func TestMSLMSaysWhatIsCut(t *testing.T) {
 	whole := sick(3)
@@ -401,6 +440,17 @@ func TestMSLMContext(t *testing.T) {
 	}
 }
 
+func TestMSLMListsOfWeights(t *testing.T) {
+	o := newMSLMFor(t, mslmSettings(func(m *MSLM) {
+		m.Entity, m.Base, m.LabelWeights, m.ClassWeight = 1, 0, "list", 1
+		m.LabelList, m.ClassList = []float64{0, 2, 1, 1, 1}, []float64{0.5, 3}
+	}), sick(0))
+	p := planOf(t, o, sick(0))
+	if detection, class := p.Terms[1], p.Terms[2]; !slices.Equal(detection.Rows, []int32{2, 3, 5}) || detection.Weights[0] != 2*detection.Weights[1] || !slices.Equal(class.Weights, []float32{0.5, 0.5, 3}) {
+		t.Errorf("%+v, %+v", p.Terms[1], p.Terms[2])
+	}
+}
+
 func TestMSLMBalancedLabels(t *testing.T) {
 	o := newMSLMFor(t, mslmSettings(func(m *MSLM) { m.LabelWeights, m.Beta, m.ClassWeight = "balanced", 0.9, 1 }), manySick(3)...)
 	want, err := classBalanced(0.9, []int64{9, 3, 3, 3, 0})
@@ -460,6 +510,11 @@ func TestMSLMRefuses(t *testing.T) {
 	if _, err := Prepare(o, c); err == nil || !strings.Contains(err.Error(), "need 7") {
 		t.Errorf("a head of too few classes: %v", err)
 	}
+	o, _ = New("mslm", mslmSettings(func(m *MSLM) { m.ClassWeight, m.DetectionWeight, m.ClassHead = 1, 0, "tags" }))
+	c.Types = []string{"a", "b"}
+	if _, err := Prepare(o, c); err == nil || !strings.Contains(err.Error(), `head "tags" has 5 classes, the data set has 2 types`) {
+		t.Errorf("a head of too many types: %v", err)
+	}
 	// A piece of a long document may begin inside an entity.
 	piece := Document{ID: 1, Offset: 40, Tokens: []int32{4, 6, 8}, Planes: tagsOf(2, 0, 1)}
 	newMSLMFor(t, mslmSettings(func(m *MSLM) { m.Entity, m.Base = 1, 0 }), piece)
@@ -472,6 +527,7 @@ func TestMSLMSettingsAreChecked(t *testing.T) {
 		"no token head":       func(s *Settings) { s.Heads = s.Heads[:1] },
 		"known: tags, types":  func(s *Settings) { s.MSLM.DetectionHead = "tag" },
 		"detection head":      func(s *Settings) { s.MSLM.ClassWeight, s.MSLM.ClassHead = 1, "tags" },
+		"1 weights for the 2": func(s *Settings) { s.MSLM.LabelWeights, s.MSLM.ClassList, s.MSLM.ClassWeight = "list", []float64{1}, 1 },
 		"2 weights for the 5": func(s *Settings) { s.MSLM.LabelWeights, s.MSLM.LabelList = "list", []float64{1, 2} },
 	} {
 		s := mslmSettings(nil)
@@ -484,6 +540,10 @@ func TestMSLMSettingsAreChecked(t *testing.T) {
 		"masks nothing":      func(m *MSLM) { m.Entity, m.Base = 0, 0 },
 		"masks every":        func(m *MSLM) { m.Base = 1 },
 		"label_weights":      func(m *MSLM) { m.LabelList = []float64{1} },
+		"so no type is":      func(m *MSLM) { m.LabelWeights, m.ClassList = "list", []float64{1, 2} },
+		"all weights are 0":  func(m *MSLM) { m.LabelWeights, m.LabelList = "list", []float64{0, 0, 0} },
+		"w_e: 3 is not used": func(m *MSLM) { m.WE = 3 },
+		"w_b: 0 is not used": func(m *MSLM) { m.Weights, m.WB = "uniform", 0 },
 		"pmi.counts.1: want": func(m *MSLM) { m.PMI.Counts[1] = 0 },
 	} {
 		m := DefaultMSLM()

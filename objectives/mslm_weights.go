@@ -7,7 +7,7 @@ import (
 
 // weighing turns the kinds of a document's tokens into weights of their losses.
 //
-//	c = 1 + w_e, 1 + w_b, unmasked for kinds E, B, U
+//	c = 1 + w_e, 1 + w_b, unmasked for kinds E, B, U; 1 for padding where that counts
 //	norm sample:  (1+K)/L * c, K masked of L counted tokens; the denominator counts documents (factor off: 1/L)
 //	norm weights: c; the denominator is the sum of c, also where a token has no label
 type weighing struct {
@@ -15,6 +15,7 @@ type weighing struct {
 	perWeight        bool // norm: weights
 	factor           bool // 1 + K
 	tie              bool // masked tokens count twice: mslm_half_tie applies
+	pads             bool // padding counts: mslm_pad_counts
 }
 
 // row appends the weights of a document's tokens and returns what it counts in the denominator.
@@ -24,18 +25,22 @@ func (w weighing) row(dst []float64, kinds []byte) (weights []float64, counted f
 		more = 2
 	}
 	for _, kind := range kinds {
-		c := 0.0
+		c, counts := 0.0, 1.0
 		switch kind {
-		case kindEntity:
+		case TokenEntity:
 			c, K = more+w.wE, K+more
-		case kindBase:
+		case TokenBase:
 			c, K = more+w.wB, K+more
-		case kindUnmasked:
+		case TokenUnmasked:
 			c = w.unmasked
+		case TokenPad:
+			if c = 1; !w.pads {
+				c, counts = 0, 0
+			}
+		case TokenContext:
+			counts = 0
 		}
-		if kind != kindPad {
-			L++
-		}
+		L += counts
 		dst = append(dst, c)
 		counted += c
 	}

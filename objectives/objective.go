@@ -25,6 +25,7 @@ type Settings struct {
 	NPO        NPO
 	Reference  bool      // the run has a frozen reference model
 	Expansion  Expansion // of begin and end tokens in classify and tag
+	Length     int       // of segments at most: data.length
 	Held       bool      // for evaluations
 
 	compat AntLMCompat // of a part of antlm

@@ -84,6 +84,8 @@ type Term struct {
 	Pulls   Pulls     // of terms of kind ReferenceKL
 	// Unwanted says that the model is to give its targets no probability: their likelihood is reported apart.
 	Unwanted bool
+	// Entities says that targets are tags of the bio plane, of all tagged tokens of a document in their order.
+	Entities bool
 	// NeedsReference asks for the frozen reference: its logits under ReferenceKL; under CrossEntropy with a Reweigh rule its
 	// losses of the rows, which are subtracted before rows are compared.
 	NeedsReference bool
@@ -100,11 +102,13 @@ type Term struct {
 	RowClasses []uint8   // [len(Rows)] 0, 1 or not counted, for rules by class; otherwise nil
 	Watched    []uint8   // [len(Rows)] 0, 1 or none: classes whose losses the log tells apart, whatever the rule does; may be nil
 	Reference  []float32 // [len(Rows)] losses that are subtracted before rows are compared; may be nil
-	Share      float64   // factor of the whole term in the loss, 1 when it is the only one
-	JointZ     bool      // the z-loss is the mean over the rows of all such terms of the update: SetDenominators
-	Alone      bool      // in the denominator, each micro-batch of an update counts as a whole, however many rows it has
-	Den        float64   // denominator, of the whole update: SetDenominators
-	Options    LossOptions
+	// Of mslm's language model, by row: how its token is masked, for the log. The rows of a Filler have none.
+	Kinds   []byte
+	Share   float64 // factor of the whole term in the loss, 1 when it is the only one
+	JointZ  bool    // the z-loss is the mean over the rows of all such terms of the update: SetDenominators
+	Alone   bool    // in the denominator, each micro-batch of an update counts as a whole, however many rows it has
+	Den     float64 // denominator, of the whole update: SetDenominators
+	Options LossOptions
 }
 
 // Plan is one micro-batch: packed tokens, who sees whom, and the terms of the loss.
@@ -165,7 +169,7 @@ func (p *Plan) term(name string, kind Kind, head string, share float64) *Term {
 	t := &p.Terms[len(p.Terms)-1]
 	*t = Term{Name: name, Kind: kind, Head: head, Share: share,
 		Rows: t.Rows[:0], Offsets: t.Offsets[:0], Targets: t.Targets[:0], Weights: t.Weights[:0],
-		RowClasses: t.RowClasses[:0], Watched: t.Watched[:0], Reference: t.Reference[:0],
+		RowClasses: t.RowClasses[:0], Watched: t.Watched[:0], Reference: t.Reference[:0], Kinds: t.Kinds[:0],
 		Lattices: t.Lattices[:0], Sources: t.Sources[:0], Places: t.Places[:0]}
 	for range max(1, len(p.Segments)) { // segments before this term's first one have no rows of it
 		t.Offsets = append(t.Offsets, 0)

@@ -187,7 +187,7 @@ func (c *collocations) mask(doc Document, starts []bool, budget int, free func(i
 				return
 			}
 		}
-		take(u, kindBase)
+		take(u, TokenBase)
 		budget -= u.to - u.from
 	}
 	for _, o := range c.found {

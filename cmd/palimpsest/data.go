@@ -287,11 +287,7 @@ func (r *buildResult) print(w io.Writer, read text.Report, notes []string) {
 		return
 	}
 	if n := len(r.EntityTypes); slices.Contains(r.Planes, text.PlaneBIO) && n > 0 {
-		classes := ""
-		if n > 1 { // the preset has those of one type
-			classes = fmt.Sprintf(" --set 'model.classifiers=[{name: entities, kind: detector, classes: %d}]'", 1+2*n)
-		}
-		fmt.Fprintf(w, "next: palimpsest data inspect %s, then palimpsest train --preset mslm-cpu-tiny --data %s%s --out runs/names\n", r.Out, r.Out, classes)
+		fmt.Fprintln(w, nextOfEntities(r.Out, n))
 		return
 	}
 	if slices.Contains(r.Planes, text.PlaneSign) && r.Unwanted == 0 { // corrections

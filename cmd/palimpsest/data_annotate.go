@@ -335,6 +335,18 @@ func (r *annotateResult) print(w io.Writer) {
 	for _, note := range r.Notes {
 		fmt.Fprintln(w, "note:", note)
 	}
-	fmt.Fprintf(w, "next: palimpsest data inspect %s, then palimpsest train --preset mslm-cpu-tiny --data %s --set 'model.classifiers=[{name: entities, kind: token, classes: %d}]' --out runs/names\n",
-		r.Dir, r.Dir, 1+2*len(r.EntityTypes))
+	if r.Entities == 0 {
+		fmt.Fprintln(w, "note: there is no entity in them, so there is nothing to detect")
+		return
+	}
+	fmt.Fprintln(w, nextOfEntities(r.Dir, len(r.EntityTypes)))
+}
+
+// nextOfEntities is what to do with a data set with entities of so many types.
+func nextOfEntities(dir string, types int) string {
+	classes := ""
+	if types > 1 { // the preset has those of one type
+		classes = fmt.Sprintf(" --set 'model.classifiers=[{name: entities, kind: detector, classes: %d}]'", 1+2*types)
+	}
+	return fmt.Sprintf("next: palimpsest data inspect %s, then palimpsest train --preset mslm-cpu-tiny --data %s%s --out runs/names", dir, dir, classes)
 }

@@ -62,14 +62,15 @@ func TestDataAnnotate(t *testing.T) {
 	some := write(t, filepath.Join(dir, "some.tsv"), sentences[7]+sentences[3])
 	spaced := annotatable(t, tokenizer, strings.ReplaceAll(lines, " .", "."))
 	refuses(t, 3, []string{"document 0", "some.tsv:1", "they differ", "partial"}, "data", "annotate", spaced, "--bio", some)
-	contains(t, must(t, "data", "annotate", spaced, "--bio", some, "--partial", "--entity-types", "DOG,FOX"), "4 entities", "2 documents", "10 documents have no annotation", "DOG, FOX")
+	contains(t, must(t, "data", "annotate", spaced, "--bio", some, "--partial", "--entity-types", "DOG,FOX"), "4 entities", "2 documents", "10 documents have no annotation", "DOG, FOX", "{name: entities, kind: detector, classes: 5}")
 	contains(t, must(t, "data", "inspect", spaced, "--at", "3", "--documents", "1"), `FOX " quick brown fox"`)
 	contains(t, must(t, "data", "inspect", spaced, "--at", "4", "--documents", "1"), "nothing in these tokens")
+	contains(t, must(t, "data", "annotate", spaced, "--bio", write(t, filepath.Join(dir, "none.tsv"), strings.NewReplacer("B-FOX", "O", "I-FOX", "O", "B-DOG", "O", "I-DOG", "O").Replace(sentences[3])), "--partial", "--replace"), "there is no entity")
 
 	// Spans, counted in code points.
 	spans := write(t, filepath.Join(dir, "spans.jsonl"), `{"text": "é the fox", "spans": [{"start": 6, "end": 9, "label": "FOX"}]}`+"\n")
 	small := annotatable(t, tokenizer, "é the fox\n")
-	contains(t, must(t, "data", "annotate", small, "--spans", spans, "--first-subword"), "1 entities")
+	contains(t, must(t, "data", "annotate", small, "--spans", spans, "--first-subword"), "1 entities", "--data "+small+" --out") // the preset's head has one type
 	contains(t, must(t, "data", "inspect", small), `FOX " fox"`, "the others are 255")
 }
 
@@ -164,10 +165,17 @@ func TestEvalNER(t *testing.T) {
 		{"mslm.w_e=-1", "negative, got -1"}, {"mslm.strategy=whole", "one of mslm, base"}} {
 		refuses(t, 2, []string{bad[0], bad[1]}, append(append([]string{"train", "--preset", "mslm-cpu-tiny", "--data", shards, "--out", out + "3"}, smallest...), "--set", bad[0])...)
 	}
-	refuses(t, 2, []string{"--unit"}, "eval", "ner", "--model", out, "--unit", "letter")
+	contains(t, must(t, "eval", "ner", "--model", out, "--unit", "space"), "words of")
+	refuses(t, 2, []string{"--unit", "space"}, "eval", "ner", "--model", out, "--unit", "letter")
 	refuses(t, 2, []string{"no token head", "entities"}, "eval", "ner", "--model", out, "--head", "names")
 	refuses(t, 6, []string{"--predictions"}, "eval", "ner", "--model", out, "--predictions", filepath.Join(t.TempDir(), "no", "file"))
 	other, _ := built(t, tokenizer, "--format", "conll", "--entity-types", "DOG,FOX", write(t, filepath.Join(t.TempDir(), "tags.tsv"), conll))
 	refuses(t, 3, []string{"types of entities", "--labels-from"}, "eval", "ner", "--model", out, "--data", other)
+	trainOn := func(data string, more ...string) []string {
+		return append(append(append([]string{"train", "--preset", "mslm-cpu-tiny", "--data", data, "--out", out + "4", "--steps", "1"}, smallest...), head...), more...)
+	}
+	refuses(t, 3, []string{`["FOX" "DOG"]`, `["DOG" "FOX"]`, "--labels-from " + shards}, trainOn(shards, "--set", "data.valid="+other)...)
+	refuses(t, 3, []string{`head "entities"`, `["FOX" "DOG"]`, `["DOG" "FOX"]`, "--labels-from " + shards}, trainOn(other, "--set", "train.init="+out)...)
+	must(t, trainOn(other, "--set", "train.init="+out, "--set", "model.classifiers=[{name: others, kind: token, classes: 5}]")...)
 	refuses(t, 3, []string{"7 classes", "2 types", "need 5"}, append(append([]string{"train", "--preset", "mslm-cpu-tiny", "--data", shards, "--out", out + "2"}, smallest...), "--set", "model.classifiers=[{name: entities, kind: token, classes: 7}]")...)
 }

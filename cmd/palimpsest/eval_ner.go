@@ -6,6 +6,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -26,7 +28,7 @@ func evalNERCommand() *cli.Command {
 		Flags: append(modelFlags(),
 			&cli.StringFlag{Name: "data", Usage: "data set `FOLDER` with the plane bio, all of it, made with the same tokenizer; without it the documents that the run held out"},
 			&cli.StringFlag{Name: "head", DefaultText: "that of mslm, or the first token head", Usage: "`NAME` of the token head that answers"},
-			&cli.StringFlag{Name: "unit", Value: "word", Usage: "what is compared: word (its first token answers) or token (every token with a tag)"},
+			&cli.StringFlag{Name: "unit", Value: engine.UnitWord, Usage: "what is compared: word (as the tokenizer cuts them; the first token answers), space (words as white space sets them apart, so those of a file of tagged sentences; the first token answers), or token (every token with a tag)"},
 			&cli.StringFlag{Name: "predictions", Usage: "`FILE` to write, a word, its tag and the answered one on each line, documents apart by a blank line, as conlleval reads"},
 			&cli.Int64Flag{Name: "tokens", Usage: "`NUMBER` of tokens to read; 0 reads all"},
 		),
@@ -36,15 +38,15 @@ func evalNERCommand() *cli.Command {
 
 func evalNER(c *cli.Context) error {
 	unit := c.String("unit")
-	if unit != "word" && unit != "token" {
-		return fault.Usage.Errorf("--unit: want word or token, not %q", unit)
+	if units := []string{engine.UnitWord, engine.UnitSpace, engine.UnitToken}; !slices.Contains(units, unit) {
+		return fault.Usage.Errorf("--unit: want %s, not %q", strings.Join(units, ", "), unit)
 	}
 	m, err := openForEval(c)
 	if err != nil {
 		return err
 	}
 	defer m.Close()
-	o := engine.NEROptions{Data: c.String("data"), Head: c.String("head"), ByToken: unit == "token", Tokens: c.Int64("tokens")}
+	o := engine.NEROptions{Data: c.String("data"), Head: c.String("head"), Unit: unit, Tokens: c.Int64("tokens")}
 	start := time.Now()
 	var scores engine.NER
 	if path := c.String("predictions"); path != "" {
@@ -72,6 +74,9 @@ func evalNER(c *cli.Context) error {
 		engine.NER
 		Seconds float64 `json:"seconds"`
 	}{m.Dir, m.Step, unit, scores, time.Since(start).Seconds()}
+	if unit == engine.UnitSpace { // how it is called where they are counted
+		unit = engine.UnitWord
+	}
 	return show(c, result, func(w io.Writer) {
 		leaky := ""
 		if scores.Leaky {

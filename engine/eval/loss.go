@@ -51,6 +51,9 @@ const (
 	MeasureLostAccuracy = "lost_accuracy"
 )
 
+// MeasureEntityF1 is the F1 of entities, as Entities decodes the tags of tokens, over all types.
+const MeasureEntityF1 = "entity_f1"
+
 // rowSums are sums over rows.
 type rowSums struct {
 	nll, hits, kl, baseNLL, baseHits float64
@@ -102,6 +105,25 @@ func addEntropy(a *model.Activations, w *model.Weights, rows []int32, sum *float
 	})
 }
 
+// addEntities compares the tags of a term's documents with those that its head answers.
+func addEntities(a *model.Activations, w *model.Weights, t *objectives.Term, s *EntityScorer) error {
+	rows := len(t.Rows) - t.Filled
+	truth, answers := make([]byte, rows), make([]byte, rows)
+	err := a.HeadLogits(w, t.Head, t.Rows[:rows], func(i int, logits []float32) {
+		truth[i] = byte(t.Targets[i])
+		for c, v := range logits {
+			if v > logits[answers[i]] {
+				answers[i] = byte(c)
+			}
+		}
+	})
+	for g := 1; g < len(t.Offsets); g++ {
+		from, to := min(int(t.Offsets[g-1]), rows), min(int(t.Offsets[g]), rows)
+		s.Add(truth[from:to], answers[from:to])
+	}
+	return err
+}
+
 // termSum is what a term gave over all plans: its loss is its share of their quotient.
 type termSum struct{ share, loss, weight float64 }
 
@@ -126,6 +148,7 @@ func run(a *model.Activations, w *model.Weights, next func() (*objectives.Plan, 
 	classes := map[string]*rowSums{objectives.TermBoilerplate: {}, objectives.TermReasoning: {}, objectives.TermLost: {}}
 	var aligned latticeSums
 	lost, entropies := 0.0, 0.0
+	var entities EntityScorer
 	var sums []termSum // by term
 	for {
 		if stop != nil && stop() {
@@ -172,6 +195,11 @@ func run(a *model.Activations, w *model.Weights, next func() (*objectives.Plan, 
 					return r, err
 				}
 			}
+			if term.Entities {
+				if err := addEntities(a, w, term, &entities); err != nil {
+					return r, err
+				}
+			}
 			if term.Kind == objectives.ReferenceKL && !term.Unwanted && term.Pulls.Kept == kernels.ForwardKL {
 				compared.kl += t.KL
 				compared.rows += int64(len(term.Rows))
@@ -213,6 +241,9 @@ func run(a *model.Activations, w *model.Weights, next func() (*objectives.Plan, 
 	if c := classes[objectives.TermLost]; c.rows > 0 {
 		r.put(MeasureLostNLL, c.nll/float64(c.rows))
 		r.put(MeasureLostAccuracy, c.hits/float64(c.rows))
+	}
+	if entities.words > 0 {
+		r.put(MeasureEntityF1, entities.Scores().Micro.F1)
 	}
 	if r.Rows = asked.rows; r.Rows == 0 {
 		return r, errors.New("no held-out row bears a loss; hint: a larger data.valid or eval.tokens")

@@ -80,7 +80,7 @@ func ExportAdapter(o ExportOptions, a model.Adapter, base string) (checkpoint.Co
 	config := object{
 		{"peft_type", "LORA"}, {"task_type", e.task(f, len(saved) > 0)}, {"base_model_name_or_path", base}, {"r", a.Rank}, {"lora_alpha", number(a.Alpha)},
 		{"use_rslora", a.Scaling == "rank_stabilized"}, {"target_modules", shortest(adapted, modules)}, {"fan_in_fan_out", transpose},
-		{"modules_to_save", orNone(slices.Compact(saved))}, {"lora_dropout", 0.0}, {"bias", "none"}, {"use_dora", false}, {"init_lora_weights", true},
+		{"modules_to_save", orNone(slices.Compact(saved))}, {"lora_dropout", a.Dropout}, {"bias", "none"}, {"use_dora", false}, {"init_lora_weights", true},
 		{"inference_mode", true},
 	}
 	return checkpoint.Contents{checkpoint.BytesFile(adapterConfigFile, indented(config.sorted())), file}, e, nil

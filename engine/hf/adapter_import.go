@@ -56,10 +56,11 @@ type adaptedLayer struct {
 
 // adapterReader is a folder on its way in.
 type adapterReader struct {
-	dir    string
-	rank   int // there
-	alpha  float64
-	rooted bool // B A is multiplied by alpha / sqrt(rank), not alpha / rank
+	dir     string
+	rank    int // there
+	alpha   float64
+	dropout float64
+	rooted  bool // B A is multiplied by alpha / sqrt(rank), not alpha / rank
 
 	layers   map[string]*adaptedLayer
 	heads    map[string][]float32 // trained in full, by our name: whole tensors
@@ -72,7 +73,7 @@ var unmoved = []string{"true", "false", `"gaussian"`, `"orthogonal"`, `"eva"`}
 
 // told are keys without a say in what the adapter computes.
 var told = set(`auto_mapping base_model_name_or_path task_type revision inference_mode peft_version target_modules exclude_modules
-	layers_to_transform layers_pattern lora_dropout fan_in_fan_out modules_to_save megatron_config megatron_core loftq_config eva_config
+	layers_to_transform layers_pattern fan_in_fan_out modules_to_save megatron_config megatron_core loftq_config eva_config
 	qalora_group_size ensure_weight_tying runtime_config`)
 
 func (r *adapterReader) readConfig(p *PEFT) error {
@@ -91,6 +92,9 @@ func (r *adapterReader) readConfig(p *PEFT) error {
 	r.rank = s.needed("r")
 	r.alpha = s.positive("lora_alpha", 8)
 	r.rooted = read(s, "use_rslora", false)
+	if r.dropout = read(s, "lora_dropout", 0.0); !(r.dropout >= 0 && r.dropout < 1) {
+		s.bad("lora_dropout: want a number from 0 to below 1, not %g", r.dropout)
+	}
 	only(s, "use_dora", false, "magnitudes beside the adapters (DoRA)")
 	only(s, "use_qalora", false, "pooled inputs of adapters (QALoRA)")
 	only(s, "lora_bias", false, "biases of B")
@@ -234,7 +238,7 @@ func (r *adapterReader) readHalf(f *family, places []place, name, module string,
 
 // assemble stacks what the layers have to one rank, and gives layers of a target that have nothing zeros.
 func (r *adapterReader) assemble(p *PEFT, c model.Config) {
-	p.Adapter = model.Adapter{Rank: r.rank, Scaling: "standard", Heads: true}
+	p.Adapter = model.Adapter{Rank: r.rank, Dropout: r.dropout, Scaling: "standard", Heads: true}
 	if r.rooted {
 		p.Adapter.Scaling = "rank_stabilized"
 	}

@@ -83,7 +83,7 @@ func TestAdaptersRoundTrip(t *testing.T) {
 			im, s := imported(t, folders[family]().write(t, checkpoint.F32, 0))
 			a := adapterOf(2, x.targets...)
 			if family == "llama" {
-				a.Scaling = "rank_stabilized"
+				a.Scaling, a.Dropout = "rank_stabilized", 0.125
 			}
 			dir, e := exportedAdapter(t, options(im, s), a)
 			var c map[string]any
@@ -94,7 +94,7 @@ func TestAdaptersRoundTrip(t *testing.T) {
 			if got := fmt.Sprint(c["target_modules"]); got != fmt.Sprint(x.modules) {
 				t.Errorf("modules %s, want %v", got, x.modules)
 			}
-			want := map[string]any{"peft_type": "LORA", "r": 2.0, "lora_alpha": 7.0, "fan_in_fan_out": family == "gpt2", "use_rslora": family == "llama", "bias": "none", "modules_to_save": nil,
+			want := map[string]any{"peft_type": "LORA", "r": 2.0, "lora_alpha": 7.0, "fan_in_fan_out": family == "gpt2", "use_rslora": family == "llama", "lora_dropout": a.Dropout, "bias": "none", "modules_to_save": nil,
 				"base_model_name_or_path": "base", "task_type": nil}
 			if im.Causal {
 				want["task_type"] = "CAUSAL_LM"
@@ -253,6 +253,7 @@ func TestAdaptersThatAreRefused(t *testing.T) {
 		{config("peft_type", nil), good, []string{"peft_type"}},
 		{config("r", 0), good, []string{"r: want a size"}},
 		{config("lora_alpha", "x"), good, []string{"lora_alpha"}},
+		{config("lora_dropout", 1), good, []string{"lora_dropout: want a number from 0 to below 1"}},
 		{config("use_dora", true), good, []string{"use_dora", "DoRA"}},
 		{config("bias", "lora_only"), good, []string{"bias: lora_only"}},
 		{config("rank_pattern", map[string]int{"q_proj": 4}), good, []string{"rank_pattern", "not known"}},

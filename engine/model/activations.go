@@ -21,9 +21,10 @@ type Capacity struct {
 
 // Step says how one micro-batch is run.
 type Step struct {
-	Dropout float32 // probability, in the residual branches, the embedding and the attention probabilities; 0 in evaluation
-	Seed    uint64
-	Micro   uint32 // number of the micro-batch in the whole run, for dropout
+	Dropout        float32 // probability, in the residual branches, the embedding and the attention probabilities; 0 in evaluation
+	AdapterDropout float32 // the same in what adapters see of their layers' inputs
+	Seed           uint64
+	Micro          uint32 // number of the micro-batch in the whole run, for dropout
 }
 
 // drop returns the dropout of one site.
@@ -40,6 +41,7 @@ const (
 	sitesPerBlock        = 4
 	siteEmbed     uint16 = 0xFFFF
 	siteHead      uint16 = 0xFFFE // minus the number of the classification head
+	siteAdapters  uint16 = 0x8000 // plus 4*layer + the adapter's place in the block
 )
 
 // blockActivations are what one block keeps for its backward pass.

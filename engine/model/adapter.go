@@ -13,7 +13,7 @@ import (
 //
 //	y = x W^T + bias + s (x A^T) B^T,  A [r,in], B [out,r]
 //
-// of which only A and B are trained. B begins at zero, so that an adapted model begins as the one that it adapts. The
+// of which only A and B are trained; in training the adapter may see x through a dropout of its own. B begins at zero, so that an adapted model begins as the one that it adapts. The
 // product of W and its gradient by x are those of every model; the gradient of W is never made. B is kept transposed,
 // as [r,out]: a product can add to its output in that layout only, and no [N,out] is written for the adapter's part.
 
@@ -22,6 +22,7 @@ type Adapter struct {
 	Rank    int      `yaml:"rank" min:"0" max:"65536" doc:"rank r of low-rank adapters (LoRA), which are trained in place of the weights that train.init gives; 0: no adapters, all weights are trained"`
 	Alpha   float64  `yaml:"alpha" min:">0" doc:"an adapter's part of a layer's output is multiplied by alpha / rank"`
 	Targets []string `yaml:"targets" enum:"attention.qkv,attention.proj,mlp.up,mlp.down" doc:"linear layers that have adapters, in every block"`
+	Dropout float64  `yaml:"dropout" min:"0" max:"<1" doc:"chance that an adapter, in training, does not see an element of its layer's input; the layer itself sees all of it"`
 	Scaling string   `yaml:"scaling" enum:"standard,rank_stabilized" doc:"rank_stabilized: alpha / sqrt(rank) instead of alpha / rank (arXiv 2312.03732)"`
 	Heads   bool     `yaml:"heads" doc:"classification heads, and a transition head (ExLM), are trained in full beside the adapters; false: they stay as train.init has them"`
 }
@@ -56,6 +57,9 @@ func (a Adapter) Validate() (problems []error) {
 	}
 	if a.On() && len(a.Targets) == 0 {
 		bad("targets: nothing is adapted; known: %s", strings.Join(AdapterTargets, ", "))
+	}
+	if !(a.Dropout >= 0 && a.Dropout < 1) {
+		bad("dropout: want a number from 0 to below 1, not %g", a.Dropout)
 	}
 	for i, t := range a.Targets {
 		if !slices.Contains(AdapterTargets, t) {
@@ -106,6 +110,7 @@ func (c Config) adapterFLOPs() (flops float64) {
 type adapter struct {
 	a, b *Param // [r,in], [r,out]
 	slot int    // in blockActivations.low
+	site uint16 // of its dropout
 }
 
 // AdapterNames are the parameters of the adapter of a linear layer, named by the layer: A [r,in] and B transposed, [r,out].
@@ -135,7 +140,7 @@ func (w *Weights) layoutAdapters() {
 			}
 			in, out := c.Adapted(target)
 			nameA, nameB := AdapterNames(fmt.Sprintf("layers.%d.%s", i, target))
-			l.adapter = &adapter{slot: slot,
+			l.adapter = &adapter{slot: slot, site: siteAdapters | uint16(len(AdapterTargets)*i+slot),
 				a: &Param{Name: nameA, Shape: []int{c.Adapter.Rank, in}, Decay: true, bound: 1 / math.Sqrt(float64(in))},
 				b: &Param{Name: nameB, Shape: []int{c.Adapter.Rank, out}, Decay: true}}
 			w.Params = append(w.Params, l.adapter.a, l.adapter.b)
@@ -168,6 +173,7 @@ func (w *Weights) WithoutAdapter() *Weights {
 type adapterActivations struct {
 	scales kernels.Buf // [max(N,P)] of s; absent where s is 1
 	dlow   kernels.Buf // [N,r] gradient of x A^T
+	seen   kernels.Buf // [N,in] of the widest layer: x as the adapter sees it, then its gradient; absent without dropout
 	// Relative positions: the table goes through the first rows of the layer's weight only. Its rows through all of the adapter
 	// and the heads of them that count:
 	heads, low, wide, narrow kernels.Buf // int32 [P(H+K)], [P,r], [P,(H+2K)D], [P,(H+K)D]
@@ -186,6 +192,14 @@ func (d *adapterActivations) allocate(c Config, capacity Capacity, train bool, c
 	}
 	if train {
 		d.dlow = alloc(compute, rows*c.Adapter.Rank)
+	}
+	if train && c.Adapter.Dropout > 0 {
+		widest := 0
+		for _, target := range c.Adapter.Targets {
+			in, _ := c.Adapted(target)
+			widest = max(widest, in)
+		}
+		d.seen = alloc(compute, capacity.Tokens*widest)
 	}
 }
 
@@ -221,6 +235,22 @@ func (a *Activations) lower(d *adapter, low, x kernels.Buf, n, in int) {
 	a.scaled(low, n)
 }
 
+// adapterDrop is the dropout of an adapter's input.
+func (a *Activations) adapterDrop(d *adapter) kernels.Drop {
+	drop := a.step.drop(d.site)
+	drop.P = a.step.AdapterDropout
+	return drop
+}
+
+// seen is a layer's input as its adapter sees it.
+func (a *Activations) seen(d *adapter, x kernels.Buf, n, in int) kernels.Buf {
+	if a.step.AdapterDropout == 0 {
+		return x
+	}
+	a.b.Dropout(a.adapter.seen, x, n, in, a.adapterDrop(d))
+	return a.adapter.seen
+}
+
 // product computes y = act(x weight^T + bias), with the adapter's part where the layer has one. With an activation, pre
 // receives the value before it.
 func (a *Activations) product(l *blockActivations, w linear, y, x, pre kernels.Buf, n, in, out int, act kernels.Activation) {
@@ -235,7 +265,7 @@ func (a *Activations) product(l *blockActivations, w linear, y, x, pre kernels.B
 	}
 	a.b.Linear(sum, x, w.weight.compute(), w.bias.compute(), kernels.Buf{}, n, in, out, kernels.None)
 	low := l.low[d.slot]
-	a.lower(d, low, x, n, in)
+	a.lower(d, low, a.seen(d, x, n, in), n, in)
 	a.b.LinearBackwardInput(sum, low, d.b.compute(), kernels.Buf{}, n, out, a.c.Adapter.Rank, kernels.None, true) // sum += low B^T
 	if act != kernels.None {                                                                                      // of the rounded sum, where a fused one may have more digits
 		a.b.ActivationForward(y, sum, n*out, act)
@@ -266,15 +296,24 @@ func (a *Activations) productBackward(l *blockActivations, w linear, dx, dy, x k
 	a.weightBackward(w, dy, x, n, in, out)
 	var dlow kernels.Buf
 	if d := w.adapter; d != nil {
-		dlow = a.adapterBackward(d, l.low[d.slot], dy, x, n, in, out)
+		dlow = a.adapterBackward(d, l.low[d.slot], dy, a.seen(d, x, n, in), n, in, out)
 	}
 	if dx.Absent() {
 		return
 	}
 	a.b.LinearBackwardInput(dx, dy, w.weight.compute(), kernels.Buf{}, n, in, out, kernels.None, add)
-	if d := w.adapter; d != nil {
-		a.b.LinearBackwardInput(dx, dlow, d.a.compute(), kernels.Buf{}, n, in, a.c.Adapter.Rank, kernels.None, true)
+	d := w.adapter
+	if d == nil {
+		return
 	}
+	if a.step.AdapterDropout == 0 {
+		a.b.LinearBackwardInput(dx, dlow, d.a.compute(), kernels.Buf{}, n, in, a.c.Adapter.Rank, kernels.None, true)
+		return
+	}
+	seen := a.adapter.seen.Slice(0, n*in)
+	a.b.LinearBackwardInput(seen, dlow, d.a.compute(), kernels.Buf{}, n, in, a.c.Adapter.Rank, kernels.None, false)
+	a.b.Dropout(seen, seen, n, in, a.adapterDrop(d))
+	a.b.Add(dx.Slice(0, n*in), seen)
 }
 
 // adaptDistances adds the adapter's part to the table of relative positions as a layer's queries and keys.

@@ -19,6 +19,9 @@ func adapterOn(rank int, alpha float64, targets ...string) Adapter {
 		a.Scaling = "rank_stabilized"
 	}
 	a.Heads = rank != 1
+	if rank == 2 {
+		a.Dropout = 0.25
+	}
 	return a
 }
 
@@ -86,6 +89,26 @@ func TestAdaptersBeginAsTheBase(t *testing.T) {
 				t.Error("a model without adapters is another one without them")
 			}
 		}
+	}
+}
+
+// An adapter's dropout is its own: it changes the loss where adapters do something, in training only, and no draw of the rest.
+func TestAdapterDropout(t *testing.T) {
+	c := adaptedVariants()["gpt2 adapted"]
+	f := newFixture(t, kernels.NewRef64(), c, 0.1, true)
+	with := f.forward(t, false)
+	if again := f.forward(t, false); again != with {
+		t.Errorf("the same step gives %v and %v", with, again)
+	}
+	f.step.AdapterDropout = 0
+	without := f.forward(t, false)
+	if with == without {
+		t.Error("dropout changes nothing")
+	}
+	f.step.AdapterDropout = 0.25
+	f.w.Init(f.b, 7) // B is zero again
+	if got, want := f.forward(t, false), f.lossOf(t, f.w.WithoutAdapter()); got != want {
+		t.Errorf("adapters that add nothing: %v, the base: %v", got, want)
 	}
 }
 
@@ -224,6 +247,7 @@ func TestAdapterValidate(t *testing.T) {
 		"":                 func(*Adapter) {},
 		"rank: want 0":     func(a *Adapter) { a.Rank = -1 },
 		"alpha: ":          func(a *Adapter) { a.Alpha = math.Inf(1) },
+		"dropout: want":    func(a *Adapter) { a.Dropout = 1 },
 		"targets: nothing": func(a *Adapter) { a.Targets = nil },
 		`targets: there is no "attention.q"; known: attention.qkv, `: func(a *Adapter) { a.Targets = []string{"attention.q"} },
 		"targets: mlp.up is named twice":                             func(a *Adapter) { a.Targets = []string{"mlp.up", "mlp.up"} },

@@ -91,7 +91,7 @@ func (a *Activations) recomputePre(w *Weights, i int) {
 	a.attentionPre(w, i, in, stream)
 	hidden := a.forwardUp(b, l, l.mlpIn)
 	if d := b.down.adapter; d != nil {
-		a.lower(d, l.low[d.slot], hidden, a.n, a.c.FF)
+		a.lower(d, l.low[d.slot], a.seen(d, hidden, a.n, a.c.FF), a.n, a.c.FF)
 	}
 }
 

@@ -115,6 +115,9 @@ func newFixture(t *testing.T, b kernels.Backend, c Config, dropout float32, trai
 	c = resolved(t, c)
 	f := &fixture{b: b, w: NewWeights(b, c, true), a: NewActivations(b, c, Capacity{Tokens: 20, Rows: 20}, train), plan: testPlan(),
 		step: Step{Dropout: dropout, Seed: 5, Micro: 2}}
+	if dropout > 0 {
+		f.step.AdapterDropout = float32(c.Adapter.Dropout)
+	}
 	f.w.Init(b, 7)
 	f.w.perturbAdapters(b)
 	return f

@@ -245,6 +245,9 @@ func (f *field) outside(size float64) string {
 }
 
 func (f *field) beyond(size float64, unit string) string {
+	if math.IsInf(size, 0) && (f.min != "" || f.max != "") {
+		return "must be finite"
+	}
 	if f.min != "" {
 		text, open := strings.CutPrefix(f.min, ">")
 		bound, _ := parseFloat(text, 64)

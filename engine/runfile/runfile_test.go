@@ -200,6 +200,7 @@ func TestMessages(t *testing.T) {
 		{"optimizer: {kind: adam}", "run.yaml:1: optimizer.kind: expected one of adamw, sgd, got adam; did you mean adamw?"},
 		{"optimizer: adamw", "run.yaml:1: optimizer: expected a section (keys: kind, learning_rate, betas, clip), got adamw"},
 		{"mask: {p: 15%}", "run.yaml:1: mask.p: expected a number, got 15%; write 0.15"},
+		{"mask: {p: .inf}", "run.yaml:1: mask.p: must be finite, got .inf"},
 		{"mask: {p: -0.1}", "run.yaml:1: mask.p: must not be negative, got -0.1"},
 		{"mask: {replace: [1, 0]}", "run.yaml:1: mask.replace: expected a list of 3, got a list of 2"},
 		{"stop_after: 1,000", "run.yaml:1: stop_after: expected a whole number, got 1,000; write 1000"},

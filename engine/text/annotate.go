@@ -64,7 +64,7 @@ func ReadAnnotations(r *Reader, t *Tokenizer) (*Annotations, error) {
 		a.add(d)
 	}
 	if report := r.Report(); report.Skipped > 0 {
-		return nil, fault.Data.Errorf("%d bad annotations:\n%s\nhint: mend them, or repair tags in the manner of conlleval", report.Skipped, joinLines(report.SkipReasons))
+		return nil, fault.Data.Errorf("%d bad annotations:\n%s", report.Skipped, joinLines(report.SkipReasons))
 	}
 	a.Types = r.EntityTypes()
 	a.Reset()

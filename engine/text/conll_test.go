@@ -58,7 +58,7 @@ func TestCoNLLLayout(t *testing.T) {
 
 func TestBadCoNLL(t *testing.T) {
 	for _, c := range []struct{ content, scheme, want string }{
-		{"a O\nb B-X\nc O\nd I-X\n", "", "a.conll:4: I-X begins an entity in iob2; hint:"},
+		{"a O\nb B-X\nc O\nd I-X\n", "", "a.conll:4: I-X begins an entity in iob2; hint: correct the file, or --repair-tags"},
 		{"a B-X\nb I-Y\n", "", "a.conll:2: I-Y begins an entity in iob2"},
 		{"a I-X\n", "iob2", "a.conll:1: I-X begins"},
 		{"a O\nb B-X\n", "iob1", "a.conll:2: B-X does not follow an entity of its type in iob1"},
@@ -66,8 +66,8 @@ func TestBadCoNLL(t *testing.T) {
 		{"a S-X\nb B-X\n", "", "a.conll:2: B-X ends the sentence before the entity's end in iobes"},
 		{"a B-X\nb L-Y\n", "", `a.conll:2: L-Y before the end of an entity of type "X" in bilou`},
 		{"a O\nb L-X\n", "", "a.conll:2: L-X ends no entity in bilou"},
-		{"a S-X\n", "iob2", "a.conll:1: S-X has no place in iob2"},
-		{"a U-X\n", "iobes", "a.conll:1: U-X has no place in iobes"},
+		{"a S-X\n", "iob2", "a.conll:1: S-X has no place in iob2; hint: --scheme iobes"},
+		{"a U-X\n", "iobes", "a.conll:1: U-X has no place in iobes; hint: --scheme bilou"},
 		{"a S-X\nb U-X\n", "", "tags of iobes (E, S: 1) and of bilou (L, U: 1)"},
 		{"a B-X\nb\n", "", "a.conll:2: 1 columns, the first line has 2"},
 		{"# id 1 x\na B-X\n", "", "a.conll:1: tag \"x\": expected O"},

@@ -67,7 +67,11 @@ type badTag struct {
 }
 
 func (b badTag) Error() string {
-	return fmt.Sprintf("%s %s in %s; hint: give the right scheme, correct the file, or ask for repair", b.tag, b.why, b.scheme)
+	hint := "correct the file, or --repair-tags to read it as conlleval does, or --scheme for tags of another kind"
+	if !b.scheme.has(b.tag[0]) {
+		hint = fmt.Sprintf("--scheme %s, or auto", map[bool]Scheme{true: IOBES, false: BILOU}[IOBES.has(b.tag[0])])
+	}
+	return fmt.Sprintf("%s %s in %s; hint: %s", b.tag, b.why, b.scheme, hint)
 }
 
 func (b badTag) String() string { return fmt.Sprintf("%s %s in %s", b.tag, b.why, b.scheme) }
