@@ -9,8 +9,8 @@
 # the masks (see the table's remarks).
 . "$(dirname "$0")/../lib.sh"
 case $SIZE in
-cpu) TEXTS=2048 WARM=1200 STEPS=600 LONGER=1320 COLD=1000 ;;
-gpu) TEXTS=8192 WARM=340 STEPS=500 LONGER=1100 COLD=840 TUNE=42 ;;
+cpu) TEXTS=2048 WARM=1200 STEPS=600 LONGER=1320 COLD=1000 REPEATED=1400 ;;
+gpu) TEXTS=8192 WARM=340 STEPS=500 LONGER=1100 COLD=840 REPEATED=840 TUNE=42 ;;
 esac
 
 if [ "$SIZE" = cpu ]; then
@@ -52,7 +52,7 @@ if [ "$SIZE" = gpu ]; then
 fi
 # Repeated: p and k; a token loses all copies with p^k.
 for pk in 0.15,1 0.387,2 0.622,4 0.622,1 0.622,2; do
-	arm "p${pk%,*}-k${pk#*,}" - $COLD --set objective=rmlm --set "data.tokens_per_step=$((TEXTS * ${pk#*,}))" --set "mask.p=${pk%,*}" --set "rmlm.k=${pk#*,}"
+	arm "p${pk%,*}-k${pk#*,}" - $REPEATED --set objective=rmlm --set "data.tokens_per_step=$((TEXTS * ${pk#*,}))" --set "mask.p=${pk%,*}" --set "rmlm.k=${pk#*,}"
 done
 declare -A LOSES=([1]=0.15 [2]=0.387 [4]=0.622) # by k: the p that loses 15 % of the tokens
 
