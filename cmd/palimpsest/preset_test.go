@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -88,13 +89,14 @@ func TestPresetVerbs(t *testing.T) {
 	}
 }
 
-func TestReadmeListsEveryKey(t *testing.T) {
+func TestDocumentsListEveryKeyAndVerb(t *testing.T) {
+	keys, errKeys := os.ReadFile("../../engine/RUNFILE.md")
 	readme, err := os.ReadFile("../../README.md")
-	if err != nil {
+	if err := errors.Join(err, errKeys); err != nil {
 		t.Fatal(err)
 	}
-	if table := must(t, "preset", "keys", "--markdown"); !strings.Contains(string(readme), table) {
-		t.Error("the README's table of keys is not that of 'palimpsest preset keys --markdown'; paste it anew")
+	if table := must(t, "preset", "keys", "--markdown"); !strings.Contains(string(keys), table) {
+		t.Error("the table of engine/RUNFILE.md is not that of 'palimpsest preset keys --markdown'; paste it anew")
 	}
 	for _, verb := range newApp().Commands {
 		if !strings.Contains(string(readme), "`"+verb.Name) {
