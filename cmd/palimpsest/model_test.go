@@ -195,7 +195,7 @@ func TestExpandedModel(t *testing.T) {
 	must(t, "data", "build", "--tokenizer", tokenizer, "--unit", "paragraph", "--out", shards, texts)
 	out := filepath.Join(t.TempDir(), "run")
 	must(t, append(append([]string{"train", "--preset", "exlm-cpu-tiny", "--data", shards, "--out", out}, smallest...),
-		"--set", "model={preset: exlm-tiny, layers: 1, width: 32, heads: 2, kv_heads: 2, ff: 64}", "--set", "data.length=24")...)
+		"--set", "model={preset: exlm-tiny, layers: 1, width: 32, heads: 2, kv_heads: 2, ff: 64}", "--set", "data.length=24", "--set", "phases=[{objective: exlm, steps: 20}]")...)
 
 	var aligned alignView
 	if err := json.Unmarshal([]byte(must(t, "exlm", "align", "--model", out, "--mask-random", "0.3", "--json", "The quick brown fox")), &aligned); err != nil {
