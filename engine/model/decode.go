@@ -20,7 +20,6 @@ type Decoder struct {
 	mask    kernels.Mask
 	heads   kernels.Buf // [length, C] outputs of attention, by row of a sequence
 	packed  kernels.Buf // [tokens of a call, C] those of the new rows of all sequences; absent where there is but one
-	logits  []float32
 	segment []kernels.Segment
 	narrow  []kernels.Segment // of local layers
 }
