@@ -211,6 +211,11 @@ func TestRFTResumes(t *testing.T) {
 				if b, r := e.Measures[eval.MeasureBoilerplate], e.Measures[eval.MeasureReasoning]; !(min(b, r) < e.Loss && e.Loss < max(b, r)) {
 					t.Errorf("held out at step %d: loss %g, classes %g and %g", e.Step, e.Loss, b, r)
 				}
+				b, okB := e.Measures[eval.MeasureBoilerplateAccuracy]
+				r, okR := e.Measures[eval.MeasureReasoningAccuracy]
+				if !okB || !okR || !(min(b, r)-1e-12 <= *e.Accuracy && *e.Accuracy <= max(b, r)+1e-12) {
+					t.Errorf("held out at step %d: accuracy %g, classes %g and %g", e.Step, *e.Accuracy, b, r)
+				}
 			}
 		})
 	}

@@ -39,17 +39,23 @@ const (
 	MeasureUnwantedRows  = "unwanted_rows"
 )
 
-// Names of measures of objectives that tell boilerplate from reasoning: mean losses of the tokens of each.
+// Names of measures of tokens of some kind, mean loss and share of right first choices: of objectives that tell boilerplate from
+// reasoning, and under repeated masked modelling of the copies of tokens that have no copy left.
 const (
-	MeasureBoilerplate = "boilerplate_loss"
-	MeasureReasoning   = "reasoning_loss"
+	MeasureBoilerplate         = "boilerplate_loss"
+	MeasureBoilerplateAccuracy = "boilerplate_accuracy"
+	MeasureReasoning           = "reasoning_loss"
+	MeasureReasoningAccuracy   = "reasoning_accuracy"
+	MeasureLost                = "lost_nll"
+	MeasureLostAccuracy        = "lost_accuracy"
 )
 
-// Names of measures of repeated masked modelling: of the copies of tokens that have no copy left.
-const (
-	MeasureLostNLL      = "lost_nll"
-	MeasureLostAccuracy = "lost_accuracy"
-)
+// apart are the terms whose rows are also measured by themselves.
+var apart = []struct{ term, loss, accuracy string }{
+	{objectives.TermBoilerplate, MeasureBoilerplate, MeasureBoilerplateAccuracy},
+	{objectives.TermReasoning, MeasureReasoning, MeasureReasoningAccuracy},
+	{objectives.TermLost, MeasureLost, MeasureLostAccuracy},
+}
 
 // MeasureEntityF1 is the F1 of entities, as Entities decodes the tags of tokens, over all types.
 const MeasureEntityF1 = "entity_f1"
@@ -145,7 +151,7 @@ func RunWithEntropy(a *model.Activations, w *model.Weights, next func() (*object
 func run(a *model.Activations, w *model.Weights, next func() (*objectives.Plan, error), baseline *Unigram, entropy bool, stop func() bool) (Loss, error) {
 	var r Loss
 	var asked, unwanted, compared rowSums
-	classes := map[string]*rowSums{objectives.TermBoilerplate: {}, objectives.TermReasoning: {}, objectives.TermLost: {}}
+	classes := make([]rowSums, len(apart))
 	var aligned latticeSums
 	lost, entropies := 0.0, 0.0
 	var entities EntityScorer
@@ -204,8 +210,10 @@ func run(a *model.Activations, w *model.Weights, next func() (*objectives.Plan, 
 				compared.kl += t.KL
 				compared.rows += int64(len(term.Rows))
 			}
-			if c := classes[term.Name]; c != nil {
-				c.add(t, term.Targets, nil)
+			for k := range apart {
+				if apart[k].term == term.Name {
+					classes[k].add(t, term.Targets, nil)
+				}
 			}
 			switch {
 			case term.Share == 0 || term.Head != p.Terms[0].Head: // all but the loss is about the first term's head
@@ -233,14 +241,11 @@ func run(a *model.Activations, w *model.Weights, next func() (*objectives.Plan, 
 	if lost > 0 {
 		r.put(MeasureInvalidRows, lost)
 	}
-	for name, measure := range map[string]string{objectives.TermBoilerplate: MeasureBoilerplate, objectives.TermReasoning: MeasureReasoning} {
-		if c := classes[name]; c.rows > 0 {
-			r.put(measure, c.nll/float64(c.rows))
+	for k, c := range classes {
+		if n := float64(c.rows); n > 0 {
+			r.put(apart[k].loss, c.nll/n)
+			r.put(apart[k].accuracy, c.hits/n)
 		}
-	}
-	if c := classes[objectives.TermLost]; c.rows > 0 {
-		r.put(MeasureLostNLL, c.nll/float64(c.rows))
-		r.put(MeasureLostAccuracy, c.hits/float64(c.rows))
 	}
 	if entities.words > 0 {
 		r.put(MeasureEntityF1, entities.Scores().Micro.F1)
