@@ -116,10 +116,12 @@ func (a activationCase) build(m *maker, b kernels.Backend) func() {
 	switch {
 	case a.Gated && a.Backward:
 		x, dy, dx := m.in(2*n), m.in(n), m.fresh("dx", 2*n, 0)
-		return func() { b.GatedBackward(dx, dy, x, a.Rows, a.Columns, a.Act) }
+		return func() {
+			b.GatedBackward(dx, dx.Slice(a.Columns, 2*n), dy, x, x.Slice(a.Columns, 2*n), a.Rows, a.Columns, 2*a.Columns, a.Act)
+		}
 	case a.Gated:
 		x, y := m.in(2*n), m.fresh("y", n, 0)
-		return func() { b.Gated(y, x, a.Rows, a.Columns, a.Act) }
+		return func() { b.Gated(y, x, x.Slice(a.Columns, 2*n), a.Rows, a.Columns, 2*a.Columns, a.Act) }
 	case a.Backward:
 		x, dy, dx := m.in(n), m.in(n), m.fresh("dx", n, 0)
 		return func() { b.ActivationBackward(dx, dy, x, n, a.Act) }

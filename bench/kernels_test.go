@@ -123,8 +123,8 @@ func (b broken) MaskedSoftmax(p, lse, scores, mask kernels.Buf, R, C int) { // s
 	b.Backend.MaskedSoftmax(p, lse, scores, mask, R-1, C)
 }
 
-func (b broken) Gated(y, x kernels.Buf, n, F int, act kernels.Activation) { // the other GELU
-	b.Backend.Gated(y, x, n, F, kernels.GELUTanh)
+func (b broken) Gated(y, gate, up kernels.Buf, n, F, ld int, act kernels.Activation) { // the other GELU
+	b.Backend.Gated(y, gate, up, n, F, ld, kernels.GELUTanh)
 }
 
 func (b broken) LinearBackwardWeight(dw, db, dy, x kernels.Buf, n, in, out int) { // writes, does not add

@@ -107,12 +107,12 @@ func (l leaves) biasActivation(y, pre, bias []float32, ld, rows, columns int, ac
 	C.bias_act(l.level, ptr(y), ptr(pre), ptr(bias), size(ld), C.int(rows), C.int(columns), C.int(act))
 }
 
-func (l leaves) gated(y, x []float32, rows, F int, act Activation) {
-	C.gated_forward(l.level, ptr(y), ptr(x), C.int(rows), C.int(F), C.int(act))
+func (l leaves) gated(y, gate, up []float32, rows, F, ld int, act Activation) {
+	C.gated_forward(l.level, ptr(y), ptr(gate), ptr(up), size(ld), C.int(rows), C.int(F), C.int(act))
 }
 
-func (l leaves) gatedBackward(dx, dy, x []float32, rows, F int, act Activation) {
-	C.gated_backward(l.level, ptr(dx), ptr(dy), ptr(x), C.int(rows), C.int(F), C.int(act))
+func (l leaves) gatedBackward(dgate, dup, dy, gate, up []float32, rows, F, ld int, act Activation) {
+	C.gated_backward(l.level, ptr(dgate), ptr(dup), ptr(dy), ptr(gate), ptr(up), size(ld), C.int(rows), C.int(F), C.int(act))
 }
 
 func (l leaves) addNorm(a *AddNorm, lo, hi int) {
