@@ -47,7 +47,7 @@ void dropout_rows(int level, float *y, const float *x, int lo, int hi, int C, co
 
 // reduce_cpu.c
 void add_to(int level, float *dst, const float *src, size_t n);
-void sum_f64(int level, double *out, const float *x, size_t n, int square);
+void sum_f64(int level, double *out, const float *x, const float *y, size_t n);
 void column_sums(int level, float *out, const float *x, size_t ld, int rows, int columns);
 void add_rows(int level, float *dst, const float *parts, int n, size_t ld, int columns);
 

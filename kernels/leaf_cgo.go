@@ -172,9 +172,10 @@ func (l leaves) dropout(y, x []float32, lo, hi, width int, d Drop) {
 
 func (l leaves) add(dst, src []float32) { C.add_to(l.level, ptr(dst), ptr(src), size(len(dst))) }
 
-func (l leaves) sum(x []float32, square bool) float64 {
+// sum adds up the products of x and y; y nil: x.
+func (l leaves) sum(x, y []float32) float64 {
 	var sum C.double
-	C.sum_f64(l.level, &sum, ptr(x), size(len(x)), flag(square))
+	C.sum_f64(l.level, &sum, ptr(x), ptr(y), size(len(x)))
 	return float64(sum)
 }
 

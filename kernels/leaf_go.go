@@ -126,9 +126,9 @@ func (leaves) dropout(y, x []float32, lo, hi, C int, d Drop) {
 
 func (leaves) add(dst, src []float32) { addRef(dst, src) }
 
-func (leaves) sum(x []float32, square bool) float64 {
-	if square {
-		return sumSquaresRef(x)
+func (leaves) sum(x, y []float32) float64 {
+	if y != nil {
+		return dotRef(x, y)
 	}
 	return sumRef(x)
 }

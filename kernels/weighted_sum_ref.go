@@ -24,14 +24,12 @@ func weightedSumRef[T refFloat](y, x, weights []T, a WeightedSum) {
 // weightedSumBackwardRef is the oracle of WeightedSumBackward.
 func weightedSumBackwardRef[T refFloat](dx, dweights, dy, x, weights []T, a WeightedSumBackward) {
 	for j := range a.J {
-		dot := 0.0
 		for i := range a.N {
-			at, d := j*a.Stride+i, float64(dy[i])
-			dx[at] = T(float64(dx[at]) + float64(weights[j])*d)
-			dot += d * float64(x[at])
+			at := j*a.Stride + i
+			dx[at] = T(float64(dx[at]) + float64(weights[j])*float64(dy[i]))
 		}
 		if dweights != nil {
-			dweights[j] = T(float64(dweights[j]) + dot)
+			dweights[j] = T(float64(dweights[j]) + dotRef(dy[:a.N], x[j*a.Stride:]))
 		}
 	}
 }
