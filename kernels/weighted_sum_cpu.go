@@ -1,12 +1,19 @@
 package kernels
 
-// Weighted sums on the CPU: forward the product of the weights and the matrix of the vectors, backward span by span, so that dy is
-// read from cache for all but the first vector; partial inner products are added up as Sum does it. Bytes: every vector once
-// forward, three times backward, which bounds them. Oracle: weighted_sum_ref.go.
+// Weighted sums on the CPU go vector by vector over spans of y, or dy, that stay in cache; partial inner products are added up as
+// Sum does it. Bytes: every vector once forward, three times backward, which bounds them. The loops are Combine's and Sum's.
+// Oracle: weighted_sum_ref.go.
 
 func (b *cpu) WeightedSum(a WeightedSum) {
 	a.check()
-	b.multiply(product{m: 1, n: a.N, k: a.J, a: f32(a.Weights), lda: a.J, b: f32(a.X), ldb: a.Stride, c: f32(a.Y), ldc: a.N}, nil)
+	y, x, weights := f32(a.Y), f32(a.X), f32(a.Weights)
+	b.spans(a.N, grain, func(lo, hi int) {
+		sum := y[lo:hi]
+		b.leaf.combine(sum, x[lo:hi], nil, nil, 1, &Combine{A: float64(weights[0])})
+		for j := 1; j < a.J; j++ {
+			b.leaf.combine(sum, sum, x[j*a.Stride+lo:j*a.Stride+hi], nil, 1, &Combine{A: 1, B: float64(weights[j])})
+		}
+	})
 }
 
 func (b *cpu) WeightedSumBackward(a WeightedSumBackward) {
