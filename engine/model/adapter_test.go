@@ -281,7 +281,7 @@ func TestAdapterValidate(t *testing.T) {
 	}
 }
 
-// Frozen weights save the products of their gradients.
+// Frozen weights save the products of their gradients; a gate of attention is one more projection.
 func TestAdapterFLOPs(t *testing.T) {
 	c := resolved(t, Config{Vocab: 11, Layers: 2, Width: 8, Heads: 2, FF: 12, Context: 16, Adapter: adapterOn(2, 3, "mlp.up")})
 	p := testPlan()
@@ -292,5 +292,10 @@ func TestAdapterFLOPs(t *testing.T) {
 	body, head := 2.0*2*(8*24+8*8+2*8*12)*N, 2.0*8*11*R
 	if got, want := FLOPs(c, p)-FLOPs(plain, p), 3*2*2*2.0*(8+12)*N-body-head; math.Abs(got-want) > 1e-6 {
 		t.Errorf("%g more, want %g", got, want)
+	}
+	gated := plain
+	gated.Attention.Gate = on
+	if got, want := FLOPs(gated, p)-FLOPs(plain, p), 3*2*2*8.0*8*N; math.Abs(got-want) > 1e-6 {
+		t.Errorf("a gate of attention takes %g, want %g", got, want)
 	}
 }
