@@ -121,6 +121,9 @@ func (s scale) cases(quick bool) (list []kernel) {
 	})
 	add(rowsCase{Rows: s.rows * 15 / 100, Of: s.rows, Columns: s.width}, rowsCase{Rows: s.rows * 15 / 100, Of: s.rows, Columns: s.width, Scatter: true})
 	add(dropoutCase{Rows: s.rows, Columns: s.width})
+	for _, back := range []bool{false, true} { // behind the last sub-layer of six layers
+		add(depthCase{Rows: s.rows, Columns: s.width, Outputs: 13, Backward: back})
+	}
 	add(reweighCase{Groups: max(1, s.rows/512), Rows: min(512, s.rows), Columns: s.width}, reweighCase{Groups: max(1, s.rows/512), Rows: min(512, s.rows), Columns: s.width, Top: true},
 		reweighCase{Groups: max(1, s.rows/512), Rows: min(512, s.rows), Columns: s.width, Scale: true})
 	for _, what := range []string{"adamw", "lamb", "momentum", "combine", "sum_squares", "add"} {

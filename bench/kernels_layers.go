@@ -85,6 +85,45 @@ func (a ropeCase) build(m *maker, b kernels.Backend) func() {
 	return func() { b.Rope(r) }
 }
 
+// depthCase is the stream of a depth-weighted model behind a sub-layer.
+type depthCase struct {
+	Rows     int  `json:"rows"`
+	Columns  int  `json:"columns"`
+	Outputs  int  `json:"outputs"`
+	Backward bool `json:"backward"`
+}
+
+func (a depthCase) op() string { return "weighted_sum" + direction(a.Backward) }
+func (a depthCase) shape() string {
+	return fmt.Sprintf("%d rows of %d, %d outputs", a.Rows, a.Columns, a.Outputs)
+}
+func (a depthCase) flops() float64 { return 0 }
+
+// bytes: forward each output once and the sum; backward the gradient, each output, and the gradients of these in and out.
+func (a depthCase) bytes(s sizes) float64 {
+	vectors, weights := float64(a.Outputs+1), float64(a.Outputs)
+	if a.Backward {
+		vectors, weights = float64(3*a.Outputs+1), float64(3*a.Outputs)
+	}
+	return vectors*float64(a.Rows*a.Columns)*s.compute + weights*s.master
+}
+func (a depthCase) small() kernel {
+	a.Rows, a.Columns, a.Outputs = min(a.Rows, 5), min(a.Columns, 72), min(a.Outputs, 3)
+	return a
+}
+
+func (a depthCase) build(m *maker, b kernels.Backend) func() {
+	n, all := a.Rows*a.Columns, a.Outputs*a.Rows*a.Columns
+	if a.Backward {
+		g := kernels.WeightedSumBackward{DX: m.out("dx", m.in(all), all, 0), DWeights: m.inMaster(a.Outputs), DY: m.in(n), X: m.in(all),
+			Weights: m.inMaster(a.Outputs), N: n, J: a.Outputs, Stride: n}
+		m.out("dweights", g.DWeights, a.Outputs, 4*float64(n))
+		return func() { b.WeightedSumBackward(g) }
+	}
+	f := kernels.WeightedSum{Y: m.fresh("y", n, 0), X: m.in(all), Weights: m.inMaster(a.Outputs), N: n, J: a.Outputs, Stride: n}
+	return func() { b.WeightedSum(f) }
+}
+
 // activationCase is a pointwise activation, plain or gated.
 type activationCase struct {
 	Rows     int                `json:"rows"`
@@ -116,10 +155,12 @@ func (a activationCase) build(m *maker, b kernels.Backend) func() {
 	switch {
 	case a.Gated && a.Backward:
 		x, dy, dx := m.in(2*n), m.in(n), m.fresh("dx", 2*n, 0)
-		return func() { b.GatedBackward(dx, dy, x, a.Rows, a.Columns, a.Act) }
+		return func() {
+			b.GatedBackward(dx, dx.Slice(a.Columns, 2*n), dy, x, x.Slice(a.Columns, 2*n), a.Rows, a.Columns, 2*a.Columns, a.Act)
+		}
 	case a.Gated:
 		x, y := m.in(2*n), m.fresh("y", n, 0)
-		return func() { b.Gated(y, x, a.Rows, a.Columns, a.Act) }
+		return func() { b.Gated(y, x, x.Slice(a.Columns, 2*n), a.Rows, a.Columns, 2*a.Columns, a.Act) }
 	case a.Backward:
 		x, dy, dx := m.in(n), m.in(n), m.fresh("dx", n, 0)
 		return func() { b.ActivationBackward(dx, dy, x, n, a.Act) }

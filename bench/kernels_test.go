@@ -49,6 +49,8 @@ func TestKernelRules(t *testing.T) {
 		{normCase{Rows: 3, Columns: 4}, 0, 4*12*2 + 2*4*2 + 2*3*4},
 		{normCase{Rows: 3, Columns: 4, RMS: true, Backward: true}, 0, 3*12*2 + 4*2 + 2*4*4 + 3*4},
 		{activationCase{Rows: 2, Columns: 3, Gated: true, Backward: true}, 0, 5 * 6 * 2},
+		{depthCase{Rows: 2, Columns: 3, Outputs: 4}, 0, 5*6*2 + 4*4},
+		{depthCase{Rows: 2, Columns: 3, Outputs: 4, Backward: true}, 0, 13*6*2 + 12*4},
 		{embeddingCase{Rows: 5, Columns: 2, Vocab: 3, Length: 4}, 0, 5*2*2 + (3+4)*2*2 + 12*5},
 		{embeddingCase{Rows: 5, Columns: 2, Vocab: 30, Length: 4, Backward: true}, 0, 5*2*2 + 2*(5+4)*2*4 + 12*5},
 		{rowsCase{Rows: 2, Of: 9, Columns: 4}, 0, 2*8*2 + 8},
@@ -123,8 +125,8 @@ func (b broken) MaskedSoftmax(p, lse, scores, mask kernels.Buf, R, C int) { // s
 	b.Backend.MaskedSoftmax(p, lse, scores, mask, R-1, C)
 }
 
-func (b broken) Gated(y, x kernels.Buf, n, F int, act kernels.Activation) { // the other GELU
-	b.Backend.Gated(y, x, n, F, kernels.GELUTanh)
+func (b broken) Gated(y, gate, up kernels.Buf, n, F, ld int, act kernels.Activation) { // the other GELU
+	b.Backend.Gated(y, gate, up, n, F, ld, kernels.GELUTanh)
 }
 
 func (b broken) LinearBackwardWeight(dw, db, dy, x kernels.Buf, n, in, out int) { // writes, does not add

@@ -19,7 +19,7 @@ func TestAdapterEmulated(t *testing.T) {
 	c.Objective = "clm"
 	base, _ := trainedOn(t, c, "cpu")
 	c.Model, c.Train.Init = Default().Model, base
-	c.Adapter.Rank, c.Adapter.Targets, c.Adapter.Dropout = 4, model.AdapterTargets, 0.1
+	c.Adapter.Rank, c.Adapter.Targets, c.Adapter.Dropout = 4, model.Config{}.AdapterTargets(), 0.1
 	_, single := trainedOn(t, c, "cpu")
 	_, naive := trainedOn(t, c, "refbf16")
 	run, got := trainedOn(t, c, "cuda")

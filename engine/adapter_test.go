@@ -31,7 +31,7 @@ func adaptable(t *testing.T, change func(*Config)) (base string, adapted Config)
 	mustTrain(t, Options{Config: c, Out: base})
 	adapted = c
 	adapted.Model, adapted.Train.Init, adapted.Train.Steps = Default().Model, base, 6
-	adapted.Adapter.Rank, adapted.Adapter.Targets = 4, model.AdapterTargets
+	adapted.Adapter.Rank, adapted.Adapter.Targets = 4, model.Config{}.AdapterTargets()
 	return base, adapted
 }
 

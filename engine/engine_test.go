@@ -251,6 +251,11 @@ func TestResumeIsBitIdentical(t *testing.T) {
 			c.Mask.Unit, c.Mask.Schedule = "word", objectives.MaskSchedule{Kind: "linear", Final: 0.05}
 			c.Loss.Reweigh.Rule, c.Loss.ZLoss = "top", 1e-4
 		},
+		"GPT-BERT": func(c *Config) {
+			c.Objective, c.AntLM = "antlm", objectives.AntLM{By: "row", Mix: map[string]float64{"clm": 1, "mntp": 3}}
+			c.Model = model.Config{Preset: "gpt-bert-tiny", Layers: 2, Width: 32, Heads: 2, FF: 48, Context: 64}
+			c.Optimizer.Kind, c.EMA.Decay, c.Train.Recompute, c.Train.Dropout = "lamb", 0.9, "layer", 0.1
+		},
 		"oracle": func(c *Config) {
 			c.Train.Device, c.Train.Accumulate, c.Train.Steps, c.Data.TokensPerStep = "ref32", 2, 6, 96
 		},

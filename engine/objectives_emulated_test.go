@@ -37,6 +37,11 @@ func TestObjectivesEmulated(t *testing.T) {
 			c.Loss.ZLoss, c.Mask.Order, c.Train.Dropout, c.Optimizer.Kind = 1e-3, "seldom", 0.1, "lamb"
 			c.Optimizer.Reset, c.Schedule.Restart = true, true
 		},
+		"antlm by batch, GPT-BERT": func(c *Config) {
+			c.Objective, c.AntLM = "antlm", objectives.AntLM{By: "batch", Mix: map[string]float64{"clm": 1, "mntp": 3}}
+			c.Model = model.Config{Preset: "gpt-bert-tiny", Layers: 2, Width: 32, Heads: 2, FF: 48, Context: 48}
+			c.Train.Dropout, c.Optimizer.Kind, c.Train.Accumulate = 0.1, "lamb", 2
+		},
 		"exlm, sparse": func(c *Config) {
 			c.Objective, c.EXLM.DAG, c.EXLM.K, c.Data.Length, c.Mask.P = "exlm", "sparse", 3, 24, 0.3
 		},

@@ -1,6 +1,6 @@
 // activation: pointwise non-linearities, plain and gated, and their gradients, in float32 between loads and stores.
 //
-// Shapes: n elements, or n rows of 2F that a gate makes n rows of F. Bytes an element: 4 (forward), 6 (backward), 6 and 10
+// Shapes: n elements, or n rows of F and their gates, ld apart, that give n rows of F. Bytes an element: 4 (forward), 6 (backward), 6 and 10
 // for the gated ones. FLOPs: 10 to 40, an exponential among them.
 // Source: GELU arXiv 1606.08415, SwiGLU and GEGLU arXiv 2002.05202. Oracle: activation_ref.go.
 #include "activation.cuh"
@@ -36,15 +36,16 @@ extern "C" __global__ void __launch_bounds__(256)
 EMU_KERNEL(activation_backward)
 
 // A warp has a row.
-extern "C" __global__ void __launch_bounds__(256) activation_gated(bf16 *y, const bf16 *x, int n, int F, int act, int vector)
+extern "C" __global__ void __launch_bounds__(256)
+	activation_gated(bf16 *y, const bf16 *gate, const bf16 *up, int n, int F, int ld, int act, int vector)
 {
 	int row = blockIdx.x * blockDim.y + threadIdx.y;
 	if (row >= n)
 		return;
-	const bf16 *gate = x + 2l * row * F, *up = gate + F;
+	long at = (long)row * ld;
 	for (int c = threadIdx.x; c < eights(F); c += 32) {
 		int left = F - 8 * c;
-		Eight g = load8(gate + 8 * c, left, vector), u = load8(up + 8 * c, left, vector);
+		Eight g = load8(gate + at + 8 * c, left, vector), u = load8(up + at + 8 * c, left, vector);
 		UNROLL
 		for (int i = 0; i < 8; i++)
 			g.v[i] = activation::value(act, g.v[i]) * u.v[i];
@@ -54,24 +55,25 @@ extern "C" __global__ void __launch_bounds__(256) activation_gated(bf16 *y, cons
 EMU_KERNEL(activation_gated)
 
 extern "C" __global__ void __launch_bounds__(256)
-	activation_gated_backward(bf16 *dx, const bf16 *dy, const bf16 *x, int n, int F, int act, int vector)
+	activation_gated_backward(bf16 *dgate, bf16 *dup, const bf16 *dy, const bf16 *gate, const bf16 *up, int n, int F, int ld,
+		int act, int vector)
 {
 	int row = blockIdx.x * blockDim.y + threadIdx.y;
 	if (row >= n)
 		return;
-	long at = 2l * row * F;
+	long at = (long)row * ld;
 	for (int c = threadIdx.x; c < eights(F); c += 32) {
 		int left = F - 8 * c;
-		Eight g = load8(x + at + 8 * c, left, vector), u = load8(x + at + F + 8 * c, left, vector);
+		Eight g = load8(gate + at + 8 * c, left, vector), u = load8(up + at + 8 * c, left, vector);
 		Eight d = load8(dy + (long)row * F + 8 * c, left, vector);
 		UNROLL
 		for (int i = 0; i < 8; i++) {
-			float gate = g.v[i];
-			g.v[i] = d.v[i] * activation::slope(act, gate) * u.v[i];
-			u.v[i] = d.v[i] * activation::value(act, gate);
+			float z = g.v[i];
+			g.v[i] = d.v[i] * activation::slope(act, z) * u.v[i];
+			u.v[i] = d.v[i] * activation::value(act, z);
 		}
-		store8(dx + at + 8 * c, g, left, vector);
-		store8(dx + at + F + 8 * c, u, left, vector);
+		store8(dgate + at + 8 * c, g, left, vector);
+		store8(dup + at + 8 * c, u, left, vector);
 	}
 }
 EMU_KERNEL(activation_gated_backward)

@@ -4,7 +4,7 @@
 //
 // Fused: bias, the kept pre-activation and the activation in one pass over a block of rows that the product has just
 // left in cache; act and its derivative share one exponential.
-// Shapes: vectors of n; Gated [rows,2F] -> [rows,F]; the epilogue [rows,columns] with row stride ld.
+// Shapes: vectors of n; Gated two of [rows,F], ld apart -> [rows,F]; the epilogue [rows,columns] with row stride ld.
 // Bytes: forward 8 an element (12 with pre), backward 12; gated 12 and 20 a pair. FLOPs: about 25 (SiLU, tanh) and 35
 // (erf) an element, so that AVX-512 is near the bandwidth of one core and the baseline is bound by arithmetic.
 // Source: GELU arXiv 1606.08415, GLU variants arXiv 2002.05202; the functions are in vec.h.
@@ -18,9 +18,10 @@ LEAF(act_forward, (int level, float *y, const float *x, size_t n, int act), (y, 
 LEAF(act_backward, (int level, float *dx, const float *dy, const float *x, size_t n, int act), (dx, dy, x, n, act))
 LEAF(bias_act, (int level, float *y, float *pre, const float *bias, size_t ld, int rows, int columns, int act),
 	(y, pre, bias, ld, rows, columns, act))
-LEAF(gated_forward, (int level, float *y, const float *x, int rows, int F, int act), (y, x, rows, F, act))
-LEAF(gated_backward, (int level, float *dx, const float *dy, const float *x, int rows, int F, int act),
-	(dx, dy, x, rows, F, act))
+LEAF(gated_forward, (int level, float *y, const float *gate, const float *up, size_t ld, int rows, int F, int act),
+	(y, gate, up, ld, rows, F, act))
+LEAF(gated_backward, (int level, float *dgate, float *dup, const float *dy, const float *gate, const float *up, size_t ld,
+	int rows, int F, int act), (dgate, dup, dy, gate, up, ld, rows, F, act))
 
 #else
 
@@ -77,42 +78,40 @@ static void KERNEL(bias_act)(float *y, float *pre, const float *bias, size_t ld,
 	})
 }
 
-static void KERNEL(gated_forward)(float *y, const float *x, int rows, int F, int act)
+static void KERNEL(gated_forward)(float *y, const float *gate, const float *up, size_t ld, int rows, int F, int act)
 {
 	FOR_ACT(act, {
-		for (int r = 0; r < rows; r++, y += F, x += 2 * (size_t)F) {
-			const float *up = x + F;
+		for (int r = 0; r < rows; r++, y += F, gate += ld, up += ld) {
 			int j = 0;
 			for (; j + LANES <= F; j += LANES)
-				KERNEL(store)(y + j, KERNEL(act_v)(KERNEL(load)(x + j), A) * KERNEL(load)(up + j));
+				KERNEL(store)(y + j, KERNEL(act_v)(KERNEL(load)(gate + j), A) * KERNEL(load)(up + j));
 			if (j < F) {
 				size_t rest = (size_t)(F - j);
-				vec v = KERNEL(act_v)(KERNEL(load_part)(x + j, rest, 0), A) * KERNEL(load_part)(up + j, rest, 0);
+				vec v = KERNEL(act_v)(KERNEL(load_part)(gate + j, rest, 0), A) * KERNEL(load_part)(up + j, rest, 0);
 				KERNEL(store_part)(y + j, v, rest);
 			}
 		}
 	})
 }
 
-static void KERNEL(gated_backward)(float *dx, const float *dy, const float *x, int rows, int F, int act)
+static void KERNEL(gated_backward)(float *dgate, float *dup, const float *dy, const float *gate, const float *up, size_t ld,
+	int rows, int F, int act)
 {
 	FOR_ACT(act, {
-		for (int r = 0; r < rows; r++, dy += F, x += 2 * (size_t)F, dx += 2 * (size_t)F) {
-			const float *up = x + F;
-			float *dup = dx + F;
+		for (int r = 0; r < rows; r++, dy += F, gate += ld, up += ld, dgate += ld, dup += ld) {
 			vec value, slope, g;
 			int j = 0;
 			for (; j + LANES <= F; j += LANES) {
-				slope = KERNEL(slope_v)(KERNEL(load)(x + j), A, &value);
+				slope = KERNEL(slope_v)(KERNEL(load)(gate + j), A, &value);
 				g = KERNEL(load)(dy + j);
-				KERNEL(store)(dx + j, g * KERNEL(load)(up + j) * slope);
+				KERNEL(store)(dgate + j, g * KERNEL(load)(up + j) * slope);
 				KERNEL(store)(dup + j, g * value);
 			}
 			if (j < F) {
 				size_t rest = (size_t)(F - j);
-				slope = KERNEL(slope_v)(KERNEL(load_part)(x + j, rest, 0), A, &value);
+				slope = KERNEL(slope_v)(KERNEL(load_part)(gate + j, rest, 0), A, &value);
 				g = KERNEL(load_part)(dy + j, rest, 0);
-				KERNEL(store_part)(dx + j, g * KERNEL(load_part)(up + j, rest, 0) * slope, rest);
+				KERNEL(store_part)(dgate + j, g * KERNEL(load_part)(up + j, rest, 0) * slope, rest);
 				KERNEL(store_part)(dup + j, g * value, rest);
 			}
 		}

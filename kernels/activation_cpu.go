@@ -15,16 +15,16 @@ func (b *cpu) ActivationBackward(dx, dy, x Buf, n int, act Activation) {
 	b.spans(n, grain, func(lo, hi int) { b.leaf.activationBackward(dxf[lo:hi], dyf[lo:hi], xf[lo:hi], act) })
 }
 
-func (b *cpu) Gated(y, x Buf, n, F int, act Activation) {
-	checkGated(y, x, n, F, act)
-	yf, xf := f32(y), f32(x)
-	b.rows(n, F, func(lo, hi int) { b.leaf.gated(yf[lo*F:hi*F], xf[2*lo*F:2*hi*F], hi-lo, F, act) })
+func (b *cpu) Gated(y, gate, up Buf, n, F, ld int, act Activation) {
+	checkGated(y, gate, up, n, F, ld, act)
+	yf, gf, uf := f32(y), f32(gate), f32(up)
+	b.rows(n, F, func(lo, hi int) { b.leaf.gated(yf[lo*F:], gf[lo*ld:], uf[lo*ld:], hi-lo, F, ld, act) })
 }
 
-func (b *cpu) GatedBackward(dx, dy, x Buf, n, F int, act Activation) {
-	checkGatedBackward(dx, dy, x, n, F, act)
-	dxf, dyf, xf := f32(dx), f32(dy), f32(x)
+func (b *cpu) GatedBackward(dgate, dup, dy, gate, up Buf, n, F, ld int, act Activation) {
+	checkGatedBackward(dgate, dup, dy, gate, up, n, F, ld, act)
+	dgf, duf, dyf, gf, uf := f32(dgate), f32(dup), f32(dy), f32(gate), f32(up)
 	b.rows(n, F, func(lo, hi int) {
-		b.leaf.gatedBackward(dxf[2*lo*F:2*hi*F], dyf[lo*F:hi*F], xf[2*lo*F:2*hi*F], hi-lo, F, act)
+		b.leaf.gatedBackward(dgf[lo*ld:], duf[lo*ld:], dyf[lo*F:], gf[lo*ld:], uf[lo*ld:], hi-lo, F, ld, act)
 	})
 }

@@ -62,24 +62,22 @@ func activationBackwardRef[T refFloat](dx, dy, x []T, n int, act Activation) {
 }
 
 // gatedRef is the oracle of Gated.
-func gatedRef[T refFloat](y, x []T, n, F int, act Activation) {
+func gatedRef[T refFloat](y, gate, up []T, n, F, ld int, act Activation) {
 	for i := range n {
-		gate, up := x[2*i*F:(2*i+1)*F], x[(2*i+1)*F:(2*i+2)*F]
 		for j := range F {
-			y[i*F+j] = T(activate(act, float64(gate[j])) * float64(up[j]))
+			y[i*F+j] = T(activate(act, float64(gate[i*ld+j])) * float64(up[i*ld+j]))
 		}
 	}
 }
 
 // gatedBackwardRef is the oracle of GatedBackward.
-func gatedBackwardRef[T refFloat](dx, dy, x []T, n, F int, act Activation) {
+func gatedBackwardRef[T refFloat](dgate, dup, dy, gate, up []T, n, F, ld int, act Activation) {
 	for i := range n {
-		gate, up := x[2*i*F:(2*i+1)*F], x[(2*i+1)*F:(2*i+2)*F]
-		dgate, dup := dx[2*i*F:(2*i+1)*F], dx[(2*i+1)*F:(2*i+2)*F]
 		for j := range F {
-			d, g := float64(dy[i*F+j]), float64(gate[j])
-			dgate[j] = T(d * activateGrad(act, g) * float64(up[j]))
-			dup[j] = T(d * activate(act, g))
+			at := i*ld + j
+			d, g := float64(dy[i*F+j]), float64(gate[at])
+			dgate[at] = T(d * activateGrad(act, g) * float64(up[at]))
+			dup[at] = T(d * activate(act, g))
 		}
 	}
 }

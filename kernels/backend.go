@@ -71,10 +71,12 @@ type Backend interface {
 	ActivationForward(y, x Buf, n int, act Activation)
 	// ActivationBackward computes dx = dy * act'(x) on n elements; dx may be dy.
 	ActivationBackward(dx, dy, x Buf, n int, act Activation)
-	// Gated computes y[n,F] = act(x[n,0:F]) * x[n,F:2F]: SwiGLU with SiLU, GEGLU with a GELU.
-	Gated(y, x Buf, n, F int, act Activation)
-	// GatedBackward writes dx[n,2F] from dy[n,F] and Gated's input x.
-	GatedBackward(dx, dy, x Buf, n, F int, act Activation)
+	// Gated computes y[n,F] = act(gate[n,F]) * up[n,F], whose rows begin ld elements apart: SwiGLU with SiLU, GEGLU with a GELU,
+	// where one buffer holds both (ld 2F), or a gate of its own (ld F). y may be up where ld is F.
+	Gated(y, gate, up Buf, n, F, ld int, act Activation)
+	// GatedBackward writes dgate[n,F] and dup[n,F], whose rows begin ld elements apart as those of gate and up, from dy[n,F] and
+	// Gated's inputs. dup may be dy where ld is F.
+	GatedBackward(dgate, dup, dy, gate, up Buf, n, F, ld int, act Activation)
 
 	// Rope rotates the first heads of every row of x (n rows, ld elements apart) in place, in the rotate-half layout;
 	// inverse applies the transposed rotation, which is the gradient.
@@ -137,6 +139,10 @@ type Backend interface {
 
 	// Reweigh turns the losses of rows into their weights, group by group.
 	Reweigh(a Reweigh)
+	// WeightedSum adds up vectors by learned weights.
+	WeightedSum(a WeightedSum)
+	// WeightedSumBackward adds the gradients of its vectors and weights.
+	WeightedSumBackward(a WeightedSumBackward)
 	// ScaleRows multiplies row r of x[R,C] by scales[r], in place; 0 gives exactly zeros whatever the row holds.
 	ScaleRows(x, scales Buf, R, C int)
 }

@@ -155,23 +155,39 @@ func checkActivationBackward(dx, dy, x Buf, n int, act Activation) {
 	c.activation("x", x, n)
 }
 
-func checkGated(y, x Buf, n, F int, act Activation) {
-	c := checkOp("Gated", "x", x)
-	c.dims(0, "n", n)
-	c.dims(1, "F", F)
-	c.act(act)
+func checkGated(y, gate, up Buf, n, F, ld int, act Activation) {
+	c := checkOp("Gated", "gate", gate)
+	c.gated(n, F, ld, act)
 	c.activation("y", y, n*F)
-	c.activation("x", x, 2*n*F)
+	c.activation("gate", gate, apart(n, F, ld))
+	c.activation("up", up, apart(n, F, ld))
 }
 
-func checkGatedBackward(dx, dy, x Buf, n, F int, act Activation) {
-	c := checkOp("GatedBackward", "x", x)
+func checkGatedBackward(dgate, dup, dy, gate, up Buf, n, F, ld int, act Activation) {
+	c := checkOp("GatedBackward", "gate", gate)
+	c.gated(n, F, ld, act)
+	c.activation("dgate", dgate, apart(n, F, ld))
+	c.activation("dup", dup, apart(n, F, ld))
+	c.activation("dy", dy, n*F)
+	c.activation("gate", gate, apart(n, F, ld))
+	c.activation("up", up, apart(n, F, ld))
+}
+
+func (c opCheck) gated(n, F, ld int, act Activation) {
 	c.dims(0, "n", n)
 	c.dims(1, "F", F)
 	c.act(act)
-	c.activation("dx", dx, 2*n*F)
-	c.activation("dy", dy, n*F)
-	c.activation("x", x, 2*n*F)
+	if ld < F {
+		c.fail("ld = %d, want at least F = %d", ld, F)
+	}
+}
+
+// apart is the length of n rows of width elements that begin ld elements apart.
+func apart(n, width, ld int) int {
+	if n == 0 {
+		return 0
+	}
+	return (n-1)*ld + width
 }
 
 func (a Rope) check() {

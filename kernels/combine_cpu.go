@@ -46,7 +46,7 @@ func (b *cpu) LAMB(a LAMB) {
 	squares := make([]float64, 2*pieces) // of p, of u
 	b.spans(len(p), grain, func(lo, hi int) {
 		b.leaf.lambDirection(u[lo:hi], p[lo:hi], g[lo:hi], m[lo:hi], v[lo:hi], scale, &a)
-		squares[lo/grain], squares[pieces+lo/grain] = b.leaf.sum(p[lo:hi], true), b.leaf.sum(u[lo:hi], true) // still in cache
+		squares[lo/grain], squares[pieces+lo/grain] = b.leaf.sum(p[lo:hi], p[lo:hi]), b.leaf.sum(u[lo:hi], u[lo:hi]) // still in cache
 	})
 	trust := a.trust(treeSum(squares[:pieces]), treeSum(squares[pieces:]))
 	b.combine(p, p, u, f32(a.Copy), 1, Combine{A: 1, B: -a.LR * trust})

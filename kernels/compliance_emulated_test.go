@@ -13,7 +13,7 @@ func TestComplianceEmulatedLosses(t *testing.T) {
 }
 func TestComplianceEmulatedAlignment(t *testing.T) { gpuCompliance(t, alignmentCases, linksCases) }
 func TestComplianceEmulatedUpdates(t *testing.T) {
-	gpuCompliance(t, rowCases, updateCases, combineCases)
+	gpuCompliance(t, rowCases, updateCases, combineCases, weightedSumCases)
 }
 func TestComplianceEmulatedLarge(t *testing.T) { gpuCompliance(t, largeCases) }
 func TestGoldenEmulated(t *testing.T)          { runGPUTests(t) }

@@ -51,7 +51,7 @@ func testCompliance(t *testing.T, b Backend) {
 
 func complianceCases() [][]complianceCase {
 	return [][]complianceCase{memoryCases, layerCases, attentionCases, lossCases, rowCases, updateCases, combineCases, reweighCases, referenceCases,
-		alignmentCases, linksCases}
+		alignmentCases, linksCases, weightedSumCases}
 }
 
 // comply runs the trials of a case.
@@ -266,8 +266,9 @@ func testRefusals(t *testing.T, b Backend) {
 		{"LinearBackwardWeight: dweight holds", func() { b.LinearBackwardWeight(s, Buf{}, x, y, 1, 3, 3) }},
 		{"ActivationForward: y holds", func() { b.ActivationForward(y, x, 7, SiLU) }},
 		{"ActivationBackward: activation 9", func() { b.ActivationBackward(y, x, x, 6, 9) }},
-		{"Gated: x holds", func() { b.Gated(y, x, 2, 3, SiLU) }},
-		{"GatedBackward: dx holds", func() { b.GatedBackward(x, y, x, 2, 3, SiLU) }},
+		{"Gated: gate holds", func() { b.Gated(y, x, x, 2, 3, 4, SiLU) }},
+		{"Gated: ld = 2", func() { b.Gated(y, x, x, 1, 3, 2, SiLU) }},
+		{"GatedBackward: dgate holds", func() { b.GatedBackward(x, y, y, x, x, 2, 3, 4, SiLU) }},
 		{"Rope: X holds", func() { b.Rope(Rope{X: x, Pos: idx, Table: s, N: 2, LD: 4, Heads: 1, D: 4, Axes: 1}) }},
 		{"Rope: D = 3", func() { b.Rope(Rope{X: x, Pos: idx, Table: s, N: 1, LD: 3, Heads: 1, D: 3, Axes: 1}) }},
 		{"Attention: QKV holds", func() { b.Attention(Attention{Out: y, QKV: x, Segments: one, Rows: 4, H: 1, K: 1, D: 2}) }},
@@ -288,6 +289,11 @@ func testRefusals(t *testing.T, b Backend) {
 		{"Add: src is int32", func() { b.Add(x, idx) }},
 		{"Sum: dst holds", func() { b.Sum(sum, 1, x, 6, false) }},
 		{"SumSquares: x holds", func() { b.SumSquares(sum, 0, x, 7, false) }},
+		{"WeightedSum: X holds", func() { b.WeightedSum(WeightedSum{Y: y, X: x, Weights: s, N: 2, J: 2, Stride: 5}) }},
+		{"WeightedSum: Stride = 2", func() { b.WeightedSum(WeightedSum{Y: y, X: x, Weights: s, N: 3, J: 2, Stride: 2}) }},
+		{"WeightedSumBackward: Weights holds", func() {
+			b.WeightedSumBackward(WeightedSumBackward{DX: x, DY: y, X: x, Weights: s.Slice(0, 1), N: 1, J: 2, Stride: 1})
+		}},
 		{"AdamW: G holds 5", func() {
 			b.AdamW(AdamW{P: s, G: s.Slice(0, 5), M: s, V: s, Guard: sum, Eps: 1, Correction1: 1, Correction2: 1})
 		}},

@@ -148,10 +148,10 @@ func TestGradientsActivation(t *testing.T) {
 			ref64.ActivationForward(y, buf64(in[0]), 2*n*F, act)
 			return view64(y)
 		}, u, [][]float64{view64(dx)}}.check()
-		ref64.GatedBackward(dgated, buf64(u), buf64(x), n, F, act)
+		ref64.GatedBackward(dgated, dgated.Slice(F, 2*n*F), buf64(u), buf64(x), buf64(x[F:]), n, F, 2*F, act)
 		gradientCase{t, "gated", [][]float64{x}, func(in [][]float64) []float64 {
 			y := zeros64(n * F)
-			ref64.Gated(y, buf64(in[0]), n, F, act)
+			ref64.Gated(y, buf64(in[0]), buf64(in[0][F:]), n, F, 2*F, act)
 			return view64(y)
 		}, u, [][]float64{view64(dgated)}}.check()
 	}

@@ -151,14 +151,18 @@ var layerCases = []complianceCase{
 	{"Gated", 12, func(r *trial) {
 		n, F := r.pick(0, 1, 5, 17), r.pick(1, 3, 16, 65)
 		y := r.fresh(n * F)
-		r.b.Gated(y, r.in(r.wide(2*n*F)), n, F, activations[r.k%len(activations)])
+		gate, up, ld := r.gated(n, F, r.in, r.wide)
+		r.b.Gated(y, gate, up, n, F, ld, activations[r.k%len(activations)])
 		r.out("y", y, n*F, near, nil)
 	}},
 	{"GatedBackward", 12, func(r *trial) {
 		n, F := r.pick(0, 1, 5, 17), r.pick(1, 3, 16, 65)
-		dx := r.fresh(2 * n * F)
-		r.b.GatedBackward(dx, r.in(r.normals(n*F)), r.in(r.wide(2*n*F)), n, F, activations[r.k%len(activations)])
-		r.out("dx", dx, 2*n*F, near, nil)
+		dy := r.in(r.normals(n * F))
+		gate, up, ld := r.gated(n, F, r.in, r.wide)
+		dgate, dup, _ := r.gated(n, F, r.variable, func(n int) []float64 { return filled(n, math.NaN()) })
+		r.b.GatedBackward(dgate, dup, dy, gate, up, n, F, ld, activations[r.k%len(activations)])
+		r.out("dgate", dgate, apart(n, F, ld), near, nil)
+		r.out("dup", dup, apart(n, F, ld), near, nil)
 	}},
 	{"Dropout", 16, func(r *trial) {
 		n, C, d := r.pick(0, 1, 5, 33), r.pick(1, 7, 8, 20, 129), r.dropout()
@@ -195,6 +199,15 @@ func (r *trial) wide(n int) []float64 {
 		v[i] *= 25
 	}
 	return v
+}
+
+// gated makes gates and values of n rows of F by turns in one buffer, or in two.
+func (r *trial) gated(n, F int, alloc func([]float64) Buf, draw func(int) []float64) (gate, up Buf, ld int) {
+	if r.k/len(activations)%2 == 0 {
+		both := alloc(draw(2 * n * F))
+		return both, both.Slice(min(F, both.Len()), both.Len()), 2 * F
+	}
+	return alloc(draw(n * F)), alloc(draw(n * F)), F
 }
 
 // linearShape draws rows, input and output width of a product; the last trial is larger than the blocks of fast products.

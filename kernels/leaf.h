@@ -11,8 +11,9 @@ int kernel_level(void);
 void act_forward(int level, float *y, const float *x, size_t n, int act);
 void act_backward(int level, float *dx, const float *dy, const float *x, size_t n, int act);
 void bias_act(int level, float *y, float *pre, const float *bias, size_t ld, int rows, int columns, int act);
-void gated_forward(int level, float *y, const float *x, int rows, int F, int act);
-void gated_backward(int level, float *dx, const float *dy, const float *x, int rows, int F, int act);
+void gated_forward(int level, float *y, const float *gate, const float *up, size_t ld, int rows, int F, int act);
+void gated_backward(int level, float *dgate, float *dup, const float *dy, const float *gate, const float *up, size_t ld, int rows,
+	int F, int act);
 
 // norm_cpu.c; kinds as NormKind
 enum { LAYER_NORM = 1, RMS_NORM = 2 };
@@ -46,7 +47,7 @@ void dropout_rows(int level, float *y, const float *x, int lo, int hi, int C, co
 
 // reduce_cpu.c
 void add_to(int level, float *dst, const float *src, size_t n);
-void sum_f64(int level, double *out, const float *x, size_t n, int square);
+void sum_f64(int level, double *out, const float *x, const float *y, size_t n);
 void column_sums(int level, float *out, const float *x, size_t ld, int rows, int columns);
 void add_rows(int level, float *dst, const float *parts, int n, size_t ld, int columns);
 

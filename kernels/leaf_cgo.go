@@ -107,12 +107,12 @@ func (l leaves) biasActivation(y, pre, bias []float32, ld, rows, columns int, ac
 	C.bias_act(l.level, ptr(y), ptr(pre), ptr(bias), size(ld), C.int(rows), C.int(columns), C.int(act))
 }
 
-func (l leaves) gated(y, x []float32, rows, F int, act Activation) {
-	C.gated_forward(l.level, ptr(y), ptr(x), C.int(rows), C.int(F), C.int(act))
+func (l leaves) gated(y, gate, up []float32, rows, F, ld int, act Activation) {
+	C.gated_forward(l.level, ptr(y), ptr(gate), ptr(up), size(ld), C.int(rows), C.int(F), C.int(act))
 }
 
-func (l leaves) gatedBackward(dx, dy, x []float32, rows, F int, act Activation) {
-	C.gated_backward(l.level, ptr(dx), ptr(dy), ptr(x), C.int(rows), C.int(F), C.int(act))
+func (l leaves) gatedBackward(dgate, dup, dy, gate, up []float32, rows, F, ld int, act Activation) {
+	C.gated_backward(l.level, ptr(dgate), ptr(dup), ptr(dy), ptr(gate), ptr(up), size(ld), C.int(rows), C.int(F), C.int(act))
 }
 
 func (l leaves) addNorm(a *AddNorm, lo, hi int) {
@@ -172,9 +172,10 @@ func (l leaves) dropout(y, x []float32, lo, hi, width int, d Drop) {
 
 func (l leaves) add(dst, src []float32) { C.add_to(l.level, ptr(dst), ptr(src), size(len(dst))) }
 
-func (l leaves) sum(x []float32, square bool) float64 {
+// sum adds up the products of x and y; y nil: x.
+func (l leaves) sum(x, y []float32) float64 {
 	var sum C.double
-	C.sum_f64(l.level, &sum, ptr(x), size(len(x)), flag(square))
+	C.sum_f64(l.level, &sum, ptr(x), ptr(y), size(len(x)))
 	return float64(sum)
 }
 

@@ -33,10 +33,12 @@ func (leaves) biasActivation(y, pre, bias []float32, ld, rows, columns int, act 
 	}
 }
 
-func (leaves) gated(y, x []float32, rows, F int, act Activation) { gatedRef(y, x, rows, F, act) }
+func (leaves) gated(y, gate, up []float32, rows, F, ld int, act Activation) {
+	gatedRef(y, gate, up, rows, F, ld, act)
+}
 
-func (leaves) gatedBackward(dx, dy, x []float32, rows, F int, act Activation) {
-	gatedBackwardRef(dx, dy, x, rows, F, act)
+func (leaves) gatedBackward(dgate, dup, dy, gate, up []float32, rows, F, ld int, act Activation) {
+	gatedBackwardRef(dgate, dup, dy, gate, up, rows, F, ld, act)
 }
 
 // part returns rows [lo,hi) of a buffer of rows of width elements; nil stays nil.
@@ -124,9 +126,9 @@ func (leaves) dropout(y, x []float32, lo, hi, C int, d Drop) {
 
 func (leaves) add(dst, src []float32) { addRef(dst, src) }
 
-func (leaves) sum(x []float32, square bool) float64 {
-	if square {
-		return sumSquaresRef(x)
+func (leaves) sum(x, y []float32) float64 {
+	if y != nil {
+		return dotRef(x, y)
 	}
 	return sumRef(x)
 }

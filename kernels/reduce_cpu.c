@@ -1,6 +1,6 @@
 //go:build cgo
 
-// reduce: sums of a vector in float64, sums of columns, additions.
+// reduce: sums of a vector, and inner products, in float64, sums of columns, additions.
 //
 // Shapes: vectors of n; column sums of [rows,columns] with row stride ld. Bytes: 4 an element read (12 for an addition).
 // FLOPs: 1 or 2 an element. Bound by memory. Sums have a fixed number of lanes for a given instruction set, pieces are
@@ -12,7 +12,7 @@
 #include "levels.h"
 
 LEAF(add_to, (int level, float *dst, const float *src, size_t n), (dst, src, n))
-LEAF(sum_f64, (int level, double *out, const float *x, size_t n, int square), (out, x, n, square))
+LEAF(sum_f64, (int level, double *out, const float *x, const float *y, size_t n), (out, x, y, n))
 LEAF(column_sums, (int level, float *out, const float *x, size_t ld, int rows, int columns), (out, x, ld, rows, columns))
 LEAF(add_rows, (int level, float *dst, const float *parts, int n, size_t ld, int columns), (dst, parts, n, ld, columns))
 
@@ -42,7 +42,8 @@ static void KERNEL(add_to)(float *dst, const float *src, size_t n)
 		dst[i] += src[i];
 }
 
-static void KERNEL(sum_f64)(double *out, const float *x, size_t n, int square)
+// sum_f64 adds up the products of x and y; y absent: x.
+static void KERNEL(sum_f64)(double *out, const float *x, const float *y, size_t n)
 {
 	enum { WIDE = 2 * LANES };
 	double lanes[WIDE] = {0}, sum = 0;
@@ -51,11 +52,11 @@ static void KERNEL(sum_f64)(double *out, const float *x, size_t n, int square)
 		PRAGMA(omp simd)
 		for (int l = 0; l < WIDE; l++) {
 			double v = x[i + l];
-			lanes[l] += square ? v * v : v;
+			lanes[l] += y ? v * y[i + l] : v;
 		}
 	}
 	for (size_t i = whole; i < n; i++)
-		lanes[i - whole] += square ? (double)x[i] * x[i] : x[i];
+		lanes[i - whole] += y ? (double)x[i] * y[i] : x[i];
 	for (int l = 0; l < WIDE; l++)
 		sum += lanes[l];
 	*out = sum;

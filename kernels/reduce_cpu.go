@@ -12,20 +12,21 @@ func (b *cpu) Add(dst, src Buf) {
 
 func (b *cpu) Sum(dst Buf, at int, x Buf, n int, add bool) {
 	checkSum("Sum", dst, at, x, n)
-	store(&View[float64](dst)[at], b.sum(f32(x)[:n], false), add)
+	store(&View[float64](dst)[at], b.sum(f32(x)[:n], nil), add)
 }
 
 func (b *cpu) SumSquares(dst Buf, at int, x Buf, n int, add bool) {
 	checkSum("SumSquares", dst, at, x, n)
-	store(&View[float64](dst)[at], b.sum(f32(x)[:n], true), add)
+	store(&View[float64](dst)[at], b.sum(f32(x)[:n], f32(x)), add)
 }
 
-func (b *cpu) sum(x []float32, square bool) float64 {
+// sum adds up the products of x and y; y nil: x.
+func (b *cpu) sum(x, y []float32) float64 {
 	if len(x) <= grain {
-		return b.leaf.sum(x, square)
+		return b.leaf.sum(x, y)
 	}
 	parts := make([]float64, ceilDiv(len(x), grain))
-	b.spans(len(x), grain, func(lo, hi int) { parts[lo/grain] = b.leaf.sum(x[lo:hi], square) })
+	b.spans(len(x), grain, func(lo, hi int) { parts[lo/grain] = b.leaf.sum(x[lo:hi], within(y, lo, hi)) })
 	return treeSum(parts)
 }
 

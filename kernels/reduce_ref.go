@@ -10,10 +10,13 @@ func sumRef[T refFloat](x []T) float64 {
 }
 
 // sumSquaresRef is the oracle of SumSquares.
-func sumSquaresRef[T refFloat](x []T) float64 {
+func sumSquaresRef[T refFloat](x []T) float64 { return dotRef(x, x) }
+
+// dotRef is the inner product of x and the beginning of y.
+func dotRef[T refFloat](x, y []T) float64 {
 	var sum float64
-	for _, v := range x {
-		sum += float64(v) * float64(v)
+	for i, v := range x {
+		sum += float64(v) * float64(y[i])
 	}
 	return sum
 }

@@ -109,14 +109,14 @@ func (r refBackend[T]) ActivationBackward(dx, dy, x Buf, n int, act Activation) 
 	activationBackwardRef(r.view(dx), r.view(dy), r.view(x), n, act)
 }
 
-func (r refBackend[T]) Gated(y, x Buf, n, F int, act Activation) {
-	checkGated(y, x, n, F, act)
-	gatedRef(r.view(y), r.view(x), n, F, act)
+func (r refBackend[T]) Gated(y, gate, up Buf, n, F, ld int, act Activation) {
+	checkGated(y, gate, up, n, F, ld, act)
+	gatedRef(r.view(y), r.view(gate), r.view(up), n, F, ld, act)
 }
 
-func (r refBackend[T]) GatedBackward(dx, dy, x Buf, n, F int, act Activation) {
-	checkGatedBackward(dx, dy, x, n, F, act)
-	gatedBackwardRef(r.view(dx), r.view(dy), r.view(x), n, F, act)
+func (r refBackend[T]) GatedBackward(dgate, dup, dy, gate, up Buf, n, F, ld int, act Activation) {
+	checkGatedBackward(dgate, dup, dy, gate, up, n, F, ld, act)
+	gatedBackwardRef(r.view(dgate), r.view(dup), r.view(dy), r.view(gate), r.view(up), n, F, ld, act)
 }
 
 func (r refBackend[T]) Rope(a Rope) {

@@ -205,16 +205,20 @@ func (r *refBF16) ActivationBackward(dx, dy, x Buf, n int, act Activation) {
 	r.done()
 }
 
-func (r *refBF16) Gated(y, x Buf, n, F int, act Activation) {
-	checkGated(y, x, n, F, act)
-	r.refBackend.Gated(r.written(y), r.wide(x), n, F, act)
+func (r *refBF16) Gated(y, gate, up Buf, n, F, ld int, act Activation) {
+	checkGated(y, gate, up, n, F, ld, act)
+	r.refBackend.Gated(r.written(y), r.wide(gate), r.wide(up), n, F, ld, act)
 	r.done()
 }
 
-func (r *refBF16) GatedBackward(dx, dy, x Buf, n, F int, act Activation) {
-	checkGatedBackward(dx, dy, x, n, F, act)
-	r.refBackend.GatedBackward(r.written(dx), r.wide(dy), r.wide(x), n, F, act)
-	r.done()
+// GatedBackward goes row by row: both gradients may lie in one buffer, between each other.
+func (r *refBF16) GatedBackward(dgate, dup, dy, gate, up Buf, n, F, ld int, act Activation) {
+	checkGatedBackward(dgate, dup, dy, gate, up, n, F, ld, act)
+	for i := range n {
+		row := func(b Buf, ld int) Buf { return b.Slice(i*ld, i*ld+F) }
+		r.refBackend.GatedBackward(r.written(row(dgate, ld)), r.written(row(dup, ld)), r.wide(row(dy, F)), r.wide(row(gate, ld)), r.wide(row(up, ld)), 1, F, F, act)
+		r.done()
+	}
 }
 
 func (r *refBF16) Rope(a Rope) {
@@ -356,6 +360,20 @@ func (r *refBF16) Combine(a Combine) {
 	a.check()
 	a.Copy = r.written(a.Copy)
 	r.refBackend.Combine(a)
+	r.done()
+}
+
+func (r *refBF16) WeightedSum(a WeightedSum) {
+	a.check()
+	a.Y, a.X = r.written(a.Y), r.wide(a.X)
+	r.refBackend.WeightedSum(a)
+	r.done()
+}
+
+func (r *refBF16) WeightedSumBackward(a WeightedSumBackward) {
+	a.check()
+	a.DX, a.DY, a.X = r.written(a.DX), r.wide(a.DY), r.wide(a.X)
+	r.refBackend.WeightedSumBackward(a)
 	r.done()
 }
 

@@ -66,8 +66,8 @@ func everyOp(c *cpu) []string {
 	c.ActivationForward(y, x, n*C, GELUTanh)
 	c.ActivationBackward(dsum, y, x, n*C, GELUErf)
 	gated, dgated := zeros(n*C/2), zeros(n*C)
-	c.Gated(gated, x, n, C/2, SiLU)
-	c.GatedBackward(dgated, gated, x, n, C/2, SiLU)
+	c.Gated(gated, x, x.Slice(C/2, n*C), n, C/2, C, SiLU)
+	c.GatedBackward(dgated, dgated.Slice(C/2, n*C), gated, x, x.Slice(C/2, n*C), n, C/2, C, SiLU)
 	d.note("activation", y, dsum, gated, dgated)
 
 	table := zeros(30 * 16)

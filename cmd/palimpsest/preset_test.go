@@ -50,7 +50,7 @@ func TestPresetsAreValidRunFiles(t *testing.T) {
 			t.Errorf("%s trains %s", name, config.Objective)
 		}
 		device := "cpu"
-		if target == "gpu" {
+		if strings.HasSuffix(target, "gpu") {
 			device = "cuda"
 		}
 		if config.Train.Device != device {

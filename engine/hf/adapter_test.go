@@ -72,12 +72,12 @@ func TestAdaptersRoundTrip(t *testing.T) {
 		"bert": {[]string{"attention.qkv", "mlp.down"}, []string{"0.output.dense", "1.output.dense", "2.output.dense", "key", "query", "value"}, map[string][]int{
 			"bert.encoder.layer.1.attention.self.key.lora_A.weight": {2, tC}, "bert.encoder.layer.1.attention.self.key.lora_B.weight": {tC, 2},
 			"bert.encoder.layer.2.output.dense.lora_A.weight": {2, tF}}},
-		"roberta": {model.AdapterTargets, []string{"intermediate.dense", "key", "output.dense", "query", "value"}, map[string][]int{
+		"roberta": {model.Config{}.AdapterTargets(), []string{"intermediate.dense", "key", "output.dense", "query", "value"}, map[string][]int{
 			"roberta.encoder.layer.0.intermediate.dense.lora_B.weight": {tF, 2}}},
 		"gpt2": {[]string{"attention.qkv", "attention.proj"}, []string{"attn.c_proj", "c_attn"}, map[string][]int{"transformer.h.0.attn.c_attn.lora_B.weight": {3 * tC, 2}}},
 		"llama": {[]string{"attention.qkv", "mlp.up"}, []string{"gate_proj", "k_proj", "q_proj", "up_proj", "v_proj"}, map[string][]int{
 			"model.layers.1.self_attn.k_proj.lora_B.weight": {4, 2}, "model.layers.1.mlp.gate_proj.lora_A.weight": {2, tC}}},
-		"modernbert": {model.AdapterTargets, []string{"Wi", "Wo", "Wqkv"}, map[string][]int{"model.layers.0.mlp.Wi.lora_B.weight": {2 * tF, 2}}},
+		"modernbert": {model.Config{}.AdapterTargets(), []string{"Wi", "Wo", "Wqkv"}, map[string][]int{"model.layers.0.mlp.Wi.lora_B.weight": {2 * tF, 2}}},
 	} {
 		t.Run(family, func(t *testing.T) {
 			im, s := imported(t, folders[family]().write(t, checkpoint.F32, 0))

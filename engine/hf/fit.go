@@ -15,6 +15,7 @@ func (f *family) gaps(c model.Config, x facts) (held model.Config, lost []string
 	c = plain(c)
 	held = f.hold(c, x)
 	held.Links = model.Links{} // no architecture here has a transition head or tokens with several states
+	held.Attention.Gate, held.DepthWeighting = no, no
 	held = plain(held)
 	was := map[string]string{}
 	for _, k := range runfile.Describe(c) {
@@ -66,6 +67,12 @@ func plain(c model.Config) model.Config {
 	}
 	if c.Placement == "post" {
 		c.FirstNorm = yes
+	}
+	if c.Attention.Gate == model.Flag(0) {
+		c.Attention.Gate = no
+	}
+	if c.DepthWeighting == model.Flag(0) {
+		c.DepthWeighting = no
 	}
 	if !strings.HasPrefix(c.Positions, "rope") {
 		c.RopeBase, c.RopeScaling = 0, model.RopeScaling{}

@@ -249,7 +249,7 @@ func TestFits(t *testing.T) {
 			t.Errorf("%+v: %s, lost %v", c.config, f.name, lost)
 		}
 	}
-	for _, c := range []model.Config{{Preset: "ltg-bert"}, {Preset: "exlm-base"}, {Preset: "tiny"}, {Preset: "gpt2"}} {
+	for _, c := range []model.Config{{Preset: "ltg-bert"}, {Preset: "gpt-bert-base"}, {Preset: "exlm-base"}, {Preset: "tiny"}, {Preset: "gpt2"}} {
 		resolved, problems := c.Resolve(260)
 		if len(problems) > 0 {
 			t.Fatal(problems)

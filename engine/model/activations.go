@@ -41,7 +41,7 @@ const (
 	sitesPerBlock        = 4
 	siteEmbed     uint16 = 0xFFFF
 	siteHead      uint16 = 0xFFFE // minus the number of the classification head
-	siteAdapters  uint16 = 0x8000 // plus 4*layer + the adapter's place in the block
+	siteAdapters  uint16 = 0x8000 // plus 4*layer + the place in the block of the input that the adapter sees
 )
 
 // blockActivations are what one block keeps for its backward pass.
@@ -52,11 +52,13 @@ type blockActivations struct {
 	mean2, rstd2      kernels.Buf
 	qkv, heads, lse   kernels.Buf // [N,(H+2K)D], [N,HD], [H,N]
 	upPre, upAct, out kernels.Buf // [N,F] or [N,2F] before, [N,F] after the activation; [N,C] of post-norm blocks
+	gate, gated       kernels.Buf // [N,C] the gate of attention before its activation, and what it leaves of the heads
 	attnOut, midNorm  kernels.Buf // normformer: [N,C] input of the norm behind attention, [N,F] output of that in the MLP
+	headsNorm         kernels.Buf // subln: [N,C] output of the norm before attention's projection
 	mean3, rstd3      kernels.Buf
 	mean4, rstd4      kernels.Buf
 	distances         kernels.Buf    // relative: [P,(H+K)D] the table as queries and keys
-	low               [4]kernels.Buf // of layers with adapters, in the order of AdapterTargets: [N,r] s x A^T
+	low               [5]kernels.Buf // of layers with adapters, in the order of AdapterTargets: [N,r] s x A^T
 }
 
 // Activations are the buffers of one step of a model on one backend, apart from its weights. Forward, Loss and Backward
@@ -75,6 +77,7 @@ type Activations struct {
 	narrow  []kernels.Segment // the plan's segments as local layers see them
 	shifted []int32           // positions behind the table's offset
 	rel     relativeActivations
+	depth   depthActivations
 	adapter adapterActivations
 	frozen  *reference // nil: there is none
 
@@ -96,6 +99,7 @@ type Activations struct {
 
 	dres, din, ddelta kernels.Buf // [N,C] gradients: residual stream, sub-layer input, sub-layer output
 	dqkv, dheads      kernels.Buf
+	dgate             kernels.Buf // of a gate of attention
 	dup, dact         kernels.Buf
 	dhidden           kernels.Buf
 }
@@ -145,7 +149,13 @@ func (a *Activations) allocate(c Config, capacity Capacity, train bool, compute,
 	row := func(width int) kernels.Buf { return alloc(compute, N*width) }
 	stat := func() kernels.Buf { return alloc(master, N) }
 	a.ids, a.pos = alloc(kernels.I32, N), alloc(kernels.I32, 2*N)
-	a.embed, a.delta = row(C), row(C)
+	if c.depthWeighted() {
+		a.depth.allocate(c, N, train, compute, alloc)
+		a.embed = a.depth.output(0)
+	} else {
+		a.embed = row(C)
+	}
+	a.delta = row(C)
 	if c.EmbedNorm == on {
 		a.embedSum, a.em, a.er = row(C), stat(), stat()
 	}
@@ -172,9 +182,18 @@ func (a *Activations) allocate(c Config, capacity Capacity, train bool, compute,
 		l.mean1, l.rstd1, l.mean2, l.rstd2 = stat(), stat(), stat(), stat()
 		l.qkv, l.heads, l.lse = row(c.qkvWidth()), row(C), alloc(master, c.Heads*N)
 		l.upPre, l.upAct = row(up), row(c.FF)
-		if c.normFormer() {
-			l.attnOut, l.midNorm = row(C), row(c.FF)
+		if c.gatedAttention() {
+			l.gate, l.gated = row(C), row(C)
+		}
+		if c.midNorm() {
+			l.midNorm = row(c.FF)
 			l.mean3, l.rstd3, l.mean4, l.rstd4 = stat(), stat(), stat(), stat()
+		}
+		if c.normFormer() {
+			l.attnOut = row(C)
+		}
+		if c.subLN() {
+			l.headsNorm = row(C)
 		}
 		if c.relative() {
 			l.distances = alloc(compute, c.relativeRows()*c.relativeWidth())
@@ -207,6 +226,9 @@ func (a *Activations) allocate(c Config, capacity Capacity, train bool, compute,
 	if train {
 		a.dres, a.din, a.ddelta, a.dhidden = row(C), row(C), row(C), row(C)
 		a.dqkv, a.dheads = row(c.qkvWidth()), row(C)
+		if c.gatedAttention() {
+			a.dgate = row(C)
+		}
 		a.dup, a.dact = row(up), row(c.FF)
 	}
 }

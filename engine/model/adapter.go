@@ -21,14 +21,14 @@ import (
 type Adapter struct {
 	Rank    int      `yaml:"rank" min:"0" max:"65536" doc:"rank r of low-rank adapters (LoRA), which are trained in place of the weights that train.init gives; 0: no adapters, all weights are trained"`
 	Alpha   float64  `yaml:"alpha" min:">0" doc:"an adapter's part of a layer's output is multiplied by alpha / rank"`
-	Targets []string `yaml:"targets" enum:"attention.qkv,attention.proj,mlp.up,mlp.down" doc:"linear layers that have adapters, in every block"`
+	Targets []string `yaml:"targets" enum:"attention.qkv,attention.gate,attention.proj,mlp.up,mlp.down" doc:"linear layers that have adapters, in every block"`
 	Dropout float64  `yaml:"dropout" min:"0" max:"<1" doc:"chance that an adapter, in training, does not see an element of its layer's input; the layer itself sees all of it"`
 	Scaling string   `yaml:"scaling" enum:"standard,rank_stabilized" doc:"rank_stabilized: alpha / sqrt(rank) instead of alpha / rank (arXiv 2312.03732)"`
 	Heads   bool     `yaml:"heads" doc:"classification heads, and a transition head (ExLM), are trained in full beside the adapters; false: they stay as train.init has them"`
 }
 
 // AdapterTargets are the linear layers of a block, in the order of its forward pass.
-var AdapterTargets = []string{"attention.qkv", "attention.proj", "mlp.up", "mlp.down"}
+var AdapterTargets = []string{"attention.qkv", "attention.gate", "attention.proj", "mlp.up", "mlp.down"}
 
 // DefaultAdapter has no adapters.
 func DefaultAdapter() Adapter {
@@ -75,6 +75,10 @@ func (a Adapter) Validate() (problems []error) {
 func (c Config) CheckAdapter() (problems []error) {
 	a := c.Adapter
 	for _, target := range a.Targets {
+		if slices.Contains(AdapterTargets, target) && !slices.Contains(c.AdapterTargets(), target) {
+			problems = append(problems, fmt.Errorf("targets: %s is of models with model.attention.gate, which this one does not have", target))
+			continue
+		}
 		if in, out := c.Adapted(target); a.Rank > min(in, out) {
 			problems = append(problems, fmt.Errorf("rank: %d is more than %s has, whose weight is [%d,%d]; hint: at most %d, or without adapters train all of it", a.Rank, target, out, in, min(in, out)))
 		}
@@ -87,12 +91,27 @@ func (c Config) Adapted(target string) (in, out int) {
 	switch target {
 	case "attention.qkv":
 		return c.Width, c.qkvWidth()
-	case "attention.proj":
+	case "attention.gate", "attention.proj":
 		return c.Width, c.Width
 	case "mlp.up":
 		return c.Width, c.upWidth()
 	}
 	return c.FF, c.Width
+}
+
+// AdapterTargets are those of all that the model has.
+func (c Config) AdapterTargets() (targets []string) {
+	for _, target := range AdapterTargets {
+		if target != "attention.gate" || c.gatedAttention() {
+			targets = append(targets, target)
+		}
+	}
+	return targets
+}
+
+// linears are the layers that AdapterTargets names, in its order.
+func (b *blockWeights) linears() []*linear {
+	return []*linear{&b.qkv, &b.gate, &b.proj, &b.up, &b.down}
 }
 
 // adapterFLOPs of a token, forward.
@@ -133,14 +152,15 @@ func (w *Weights) layoutAdapters() {
 	}
 	for i := range w.blocks {
 		b := &w.blocks[i]
-		for slot, l := range []*linear{&b.qkv, &b.proj, &b.up, &b.down} {
+		for slot, l := range b.linears() {
 			target := AdapterTargets[slot]
 			if !slices.Contains(c.Adapter.Targets, target) {
 				continue
 			}
 			in, out := c.Adapted(target)
 			nameA, nameB := AdapterNames(fmt.Sprintf("layers.%d.%s", i, target))
-			l.adapter = &adapter{slot: slot, site: siteAdapters | uint16(len(AdapterTargets)*i+slot),
+			seen := max(0, slot-1) // place of the input: the first two read the same one, through one dropout
+			l.adapter = &adapter{slot: slot, site: siteAdapters | uint16(sitesPerBlock*i+seen),
 				a: &Param{Name: nameA, Shape: []int{c.Adapter.Rank, in}, Decay: true, bound: 1 / math.Sqrt(float64(in))},
 				b: &Param{Name: nameB, Shape: []int{c.Adapter.Rank, out}, Decay: true}}
 			w.Params = append(w.Params, l.adapter.a, l.adapter.b)
@@ -162,7 +182,7 @@ func (w *Weights) WithoutAdapter() *Weights {
 	v.blocks = slices.Clone(w.blocks)
 	for i := range v.blocks {
 		b := &v.blocks[i]
-		for _, l := range []*linear{&b.qkv, &b.proj, &b.up, &b.down} {
+		for _, l := range b.linears() {
 			l.adapter = nil
 		}
 	}

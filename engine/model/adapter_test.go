@@ -71,6 +71,7 @@ func TestAdaptersBeginAsTheBase(t *testing.T) {
 			base := newFixture(t, b, plain, 0, true)
 			want := base.forward(t, false)
 			adapted.w.Init(b, 7)
+			adapted.w.perturbDepth(b)
 			tolerance := 0.0
 			if b.Info().Name == "ref32" && slices.Contains(c.Adapter.Targets, "mlp.up") && !c.gated() {
 				tolerance = 1e-6 * want
@@ -142,7 +143,7 @@ func TestAdaptersAreLowRankSums(t *testing.T) {
 func TestAdaptersBesideATransitionHead(t *testing.T) {
 	for _, heads := range []bool{true, false} {
 		c := alignedConfig("hidden+position", "rope2d")
-		c.Adapter = adapterOn(2, 3, AdapterTargets...)
+		c.Adapter = adapterOn(2, 3, everyTarget...)
 		c.Adapter.Heads = heads
 		f := newAligned(t, kernels.NewRef64(), c, alignedPlan(t, alignedSettings(nil), 0, 1, 2), 0)
 		f.w.perturbAdapters(f.b)
@@ -259,9 +260,17 @@ func TestAdapterValidate(t *testing.T) {
 			t.Errorf("want %q: %v", want, problems)
 		}
 	}
-	c := resolved(t, Config{Vocab: 20, Layers: 1, Width: 8, Heads: 4, KVHeads: 1, FF: 6, Context: 4, Adapter: adapterOn(7, 16, AdapterTargets...)})
+	c := resolved(t, Config{Vocab: 20, Layers: 1, Width: 8, Heads: 4, KVHeads: 1, FF: 6, Context: 4, Adapter: adapterOn(7, 16, everyTarget...)})
 	problems := c.CheckAdapter()
 	if len(problems) != 2 || !strings.Contains(problems[0].Error(), "rank: 7 is more than mlp.up has, whose weight is [6,8]") {
+		t.Error(problems)
+	}
+	c.Adapter = adapterOn(2, 16, "attention.gate")
+	if problems := c.CheckAdapter(); len(problems) != 1 || !strings.HasPrefix(problems[0].Error(), "targets: attention.gate is of models with model.attention.gate") {
+		t.Error(problems)
+	}
+	c.Attention.Gate = on
+	if problems := c.CheckAdapter(); len(problems) > 0 {
 		t.Error(problems)
 	}
 	if s := (Adapter{Rank: 4, Alpha: 16}).Scale(); s != 4 {
@@ -272,7 +281,7 @@ func TestAdapterValidate(t *testing.T) {
 	}
 }
 
-// Frozen weights save the products of their gradients.
+// Frozen weights save the products of their gradients; a gate of attention is one more projection.
 func TestAdapterFLOPs(t *testing.T) {
 	c := resolved(t, Config{Vocab: 11, Layers: 2, Width: 8, Heads: 2, FF: 12, Context: 16, Adapter: adapterOn(2, 3, "mlp.up")})
 	p := testPlan()
@@ -283,5 +292,10 @@ func TestAdapterFLOPs(t *testing.T) {
 	body, head := 2.0*2*(8*24+8*8+2*8*12)*N, 2.0*8*11*R
 	if got, want := FLOPs(c, p)-FLOPs(plain, p), 3*2*2*2.0*(8+12)*N-body-head; math.Abs(got-want) > 1e-6 {
 		t.Errorf("%g more, want %g", got, want)
+	}
+	gated := plain
+	gated.Attention.Gate = on
+	if got, want := FLOPs(gated, p)-FLOPs(plain, p), 3*2*2*8.0*8*N; math.Abs(got-want) > 1e-6 {
+		t.Errorf("a gate of attention takes %g, want %g", got, want)
 	}
 }

@@ -2,8 +2,8 @@ package model
 
 import "palimpsest/kernels"
 
-// The attention sub-layer: projection to queries, keys and values, rotation, attention inside segments, projection back,
-// in NormFormer a norm.
+// The attention sub-layer: projection to queries, keys and values, rotation, attention inside segments, an output gate where
+// there is one, under Sub-LN a norm, projection back, in NormFormer a norm.
 
 // forwardAttention reads in [n,C] and writes out [n,C].
 func (a *Activations) forwardAttention(w *Weights, l *blockActivations, layer int, in, out kernels.Buf) {
@@ -19,6 +19,15 @@ func (a *Activations) forwardAttention(w *Weights, l *blockActivations, layer in
 	} else {
 		a.attend(l, layer, kernels.Attention{Out: l.heads, LSE: l.lse, QKV: l.qkv, Segments: a.segments(layer), Rows: n,
 			H: c.Heads, K: c.KVHeads, D: c.headWidth(), Drop: a.step.drop(site(layer, siteAttention))})
+	}
+	if c.gatedAttention() {
+		a.product(l, b.gate, l.gate, in, kernels.Buf{}, n, c.Width, c.Width, kernels.None)
+		a.b.Gated(l.gated, l.gate, heads, n, c.Width, c.Width, kernels.GELUErf)
+		heads = l.gated
+	}
+	if c.subLN() {
+		a.innerNorm(b.headsNorm, l.headsNorm, heads, l.mean3, l.rstd3, n, c.Width)
+		heads = l.headsNorm
 	}
 	projected := out
 	if c.normFormer() {
@@ -44,14 +53,26 @@ func (a *Activations) attend(l *blockActivations, layer int, at kernels.Attentio
 // din is absent where nothing below is trained.
 func (a *Activations) backwardAttention(w *Weights, l *blockActivations, layer int, in, dout, din kernels.Buf, add bool) {
 	b, c, n := &w.blocks[layer], a.c, a.n
-	if din.Absent() && b.qkv.adapter == nil && b.proj.adapter == nil {
+	if din.Absent() && b.qkv.adapter == nil && b.gate.adapter == nil && b.proj.adapter == nil {
 		return
 	}
 	if c.normFormer() {
 		a.innerNormBackward(b.outNorm, a.ddelta, dout, l.attnOut, l.mean3, l.rstd3, n, c.Width)
 		dout = a.ddelta
 	}
-	a.productBackward(l, b.proj, a.dheads, dout, l.heads, n, c.Width, c.Width, false)
+	heads := l.heads
+	if c.gatedAttention() {
+		heads = l.gated
+	}
+	if c.subLN() {
+		a.productBackward(l, b.proj, a.dheads, dout, l.headsNorm, n, c.Width, c.Width, false)
+		a.innerNormBackward(b.headsNorm, a.dheads, a.dheads, heads, l.mean3, l.rstd3, n, c.Width)
+	} else {
+		a.productBackward(l, b.proj, a.dheads, dout, heads, n, c.Width, c.Width, false)
+	}
+	if c.gatedAttention() {
+		a.b.GatedBackward(a.dgate, a.dheads, a.dheads, l.gate, l.heads, n, c.Width, c.Width, kernels.GELUErf)
+	}
 	drop := a.step.drop(site(layer, siteAttention))
 	if c.relative() {
 		a.b.RelativeAttentionBackward(kernels.RelativeAttentionBackward{DQKV: a.dqkv, DTable: a.rel.ddistances, DOut: a.dheads, QKV: l.qkv, Table: l.distances,
@@ -63,6 +84,9 @@ func (a *Activations) backwardAttention(w *Weights, l *blockActivations, layer i
 	}
 	a.rotate(a.dqkv, w.rope(layer), true)
 	a.productBackward(l, b.qkv, din, a.dqkv, in, n, c.Width, c.qkvWidth(), add)
+	if c.gatedAttention() {
+		a.productBackward(l, b.gate, din, a.dgate, in, n, c.Width, c.Width, true)
+	}
 }
 
 // rotate turns the query and key heads of qkv by their positions, where the model has rotary ones.

@@ -65,6 +65,7 @@ func (a *Activations) forwardPre(w *Weights, x kernels.Buf) kernels.Buf {
 			in, stream = a.keepAsked(l)
 		}
 		a.forwardMLP(b, l, in, delta)
+		stream, delta, drop = a.joined(b.mlpDepth, a.streamAfter(i+1), stream, delta, drop)
 	}
 	a.addNorm(w.finalNorm, a.final, a.last, stream, delta, a.fm, a.fr, drop)
 	return a.final
@@ -72,9 +73,10 @@ func (a *Activations) forwardPre(w *Weights, x kernels.Buf) kernels.Buf {
 
 // attentionPre runs the attention of block i over in, adds it to the stream and makes the input of the MLP.
 func (a *Activations) attentionPre(w *Weights, i int, in, stream kernels.Buf) {
-	l := a.block(i)
+	b, l := &w.blocks[i], a.block(i)
 	a.forwardAttention(w, l, i, in, a.delta)
-	a.addNorm(w.blocks[i].mlpNorm, l.mlpIn, l.mlpSum, stream, a.delta, l.mean2, l.rstd2, a.step.drop(site(i, siteAttentionOut)))
+	stream, delta, drop := a.joined(b.attnDepth, l.mlpSum, stream, a.delta, a.step.drop(site(i, siteAttentionOut)))
+	a.addNorm(b.mlpNorm, l.mlpIn, l.mlpSum, stream, delta, l.mean2, l.rstd2, drop)
 }
 
 // forgotten reports whether the buffers of block i hold another block's values when its backward pass begins.
@@ -98,13 +100,18 @@ func (a *Activations) recomputePre(w *Weights, i int) {
 // backwardPre takes the gradient of the hidden state and returns that of the embedding's output.
 func (a *Activations) backwardPre(w *Weights, dhidden kernels.Buf) kernels.Buf {
 	a.normBackward(w.finalNorm, a.dres, dhidden, a.streamAfter(len(w.blocks)), a.fm, a.fr, false)
+	if a.c.depthWeighted() {
+		a.b.Zero(a.depth.gradients)
+	}
 	for i := len(w.blocks) - 1; i >= 0; i-- {
 		if a.forgotten(i) {
 			a.recomputePre(w, i)
 		}
 		b, l := &w.blocks[i], a.block(i)
+		a.joinedBackward(b.mlpDepth)
 		a.backwardMLP(b, l, l.mlpIn, a.dropped(a.dres, a.step.drop(site(i, siteMLPOut))), a.din, false)
 		a.normBackward(b.mlpNorm, a.dres, a.din, l.mlpSum, l.mean2, l.rstd2, true)
+		a.joinedBackward(b.attnDepth)
 		dout := a.dropped(a.dres, a.step.drop(site(i, siteAttentionOut)))
 		switch {
 		case i == 0 && w.tokens.Frozen:
@@ -120,6 +127,9 @@ func (a *Activations) backwardPre(w *Weights, dhidden kernels.Buf) kernels.Buf {
 		}
 		a.backwardAttention(w, l, i, l.attnIn, dout, a.din, false)
 		a.normBackward(b.attnNorm, a.dres, a.din, a.streamAfter(i), l.mean1, l.rstd1, true)
+	}
+	if a.c.depthWeighted() {
+		a.b.Add(a.dres.Slice(0, a.n*a.c.Width), a.depth.gradient(0))
 	}
 	return a.dres
 }

@@ -21,6 +21,18 @@ func (c Config) affine() bool   { return c.Affine != off }
 // preNorm reports whether sub-layers read a norm of the residual stream, which a final norm ends.
 func (c Config) preNorm() bool    { return c.Placement != "post" }
 func (c Config) normFormer() bool { return c.Placement == "normformer" }
+func (c Config) subLN() bool      { return c.Placement == "subln" }
+
+// midNorm reports whether a norm precedes the last product of the MLP.
+func (c Config) midNorm() bool { return c.normFormer() || c.subLN() }
+
+// gatedAttention reports whether attention has an output gate.
+func (c Config) gatedAttention() bool { return c.Attention.Gate == on }
+
+// depthWeighted reports whether the residual stream is a learned sum of all sub-layers' outputs, depths their number with the
+// embedding.
+func (c Config) depthWeighted() bool { return c.DepthWeighting == on }
+func (c Config) depths() int         { return 2*c.Layers + 1 }
 
 // normed reports whether the attention of a layer has a norm of its own.
 func (c Config) normed(layer int) bool { return layer > 0 || c.FirstNorm != off }
@@ -139,6 +151,9 @@ func (c Config) Notes() (notes []string) {
 	if c.relative() {
 		notes = append(notes, fmt.Sprintf("model.positions: relative: attention is not fused: it keeps %d KiB of scores a thread for a segment of %d tokens, computes them twice, and takes about 2.5 times as long as the fused one",
 			4*c.Context*c.Context>>10, c.Context))
+	}
+	if c.depthWeighted() {
+		notes = append(notes, fmt.Sprintf("model.depth_weighting: true: the outputs of all %d sub-layers and their gradients are kept, also with train.recompute, and each is read again behind every later sub-layer", 2*c.Layers))
 	}
 	return notes
 }

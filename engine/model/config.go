@@ -23,7 +23,7 @@ type Config struct {
 	Norm      string  `yaml:"norm" enum:",layernorm,rmsnorm" doc:"kind of norm"`
 	NormEps   float64 `yaml:"norm_eps" min:"0" doc:"added to the variance"`
 	Affine    Flag    `yaml:"affine" doc:"norms have a scale and a shift; false leaves them to normformer's norm behind attention and to the table of relative positions (LTG-BERT)"`
-	Placement string  `yaml:"placement" enum:",pre,post,normformer" doc:"norm before each sub-layer or after its residual sum; normformer: before, behind attention's projection, and behind the MLP's activation"`
+	Placement string  `yaml:"placement" enum:",pre,post,normformer,subln" doc:"norm before each sub-layer or after its residual sum; normformer: before, behind attention's projection, and behind the MLP's activation; subln: before, and before the last product of either (GPT-BERT)"`
 	FirstNorm Flag    `yaml:"first_norm" doc:"false: the first attention reads the embedding's norm without one of its own (ModernBERT)"`
 
 	Positions      string      `yaml:"positions" enum:",learned,rope,rope2d,relative,none" doc:"how a token knows its place; rope2d: two axes (ExLM), relative: log-bucketed distances (LTG-BERT)"`
@@ -33,18 +33,19 @@ type Config struct {
 	Buckets        int         `yaml:"buckets" min:"0" doc:"buckets of distances on either side (relative); 0 means 32"`
 	Attention      Attention   `yaml:"attention" doc:"local and global layers"`
 
-	MLP       string  `yaml:"mlp" enum:",gelu,gelu_tanh,swiglu,geglu,geglu_tanh" doc:"feed-forward block"`
-	Bias      Flag    `yaml:"bias" doc:"biases of linear layers (and of LayerNorm)"`
-	MLPBias   Flag    `yaml:"mlp_bias" doc:"biases of the feed-forward block; open: as bias"`
-	Tied      Flag    `yaml:"tied" doc:"LM head shares the token embedding"`
-	EmbedNorm Flag    `yaml:"embed_norm" doc:"a norm right after the embedding (BERT)"`
-	Types     int     `yaml:"types" min:"0" doc:"rows of the token-type table (BERT: 2); row 0 is used"`
-	Transform Flag    `yaml:"transform" doc:"LM head begins with dense, activation, norm (BERT)"`
-	HeadAct   string  `yaml:"head_activation" enum:",gelu,gelu_tanh,silu" doc:"activation of the transform; open: the MLP's"`
-	HeadBias  Flag    `yaml:"head_bias" doc:"LM head has a bias over the vocabulary"`
-	HeadDrop  Flag    `yaml:"head_dropout" doc:"train.dropout also before the last product of the LM head (LTG-BERT), under losses of single rows"`
-	InitStd   float64 `yaml:"init_std" min:"0" doc:"standard deviation of initial weights; the two projections into the residual get it divided by sqrt(2 L) in pre-norm models"`
-	InitScale string  `yaml:"init_scale" enum:",residual,depth,none" doc:"residual: as said at init_std; depth: MLP weights of layer i from 0 times sqrt(1/(2(1+i))) (LTG-BERT); none; open: residual in pre-norm models"`
+	MLP            string  `yaml:"mlp" enum:",gelu,gelu_tanh,swiglu,geglu,geglu_tanh" doc:"feed-forward block"`
+	Bias           Flag    `yaml:"bias" doc:"biases of linear layers (and of LayerNorm)"`
+	MLPBias        Flag    `yaml:"mlp_bias" doc:"biases of the feed-forward block; open: as bias"`
+	DepthWeighting Flag    `yaml:"depth_weighting" doc:"behind every sub-layer the residual stream becomes a learned weighted sum of all of them and the embedding, which begins as the newest alone (DenseFormer, GPT-BERT); pre-norm models only"`
+	Tied           Flag    `yaml:"tied" doc:"LM head shares the token embedding"`
+	EmbedNorm      Flag    `yaml:"embed_norm" doc:"a norm right after the embedding (BERT)"`
+	Types          int     `yaml:"types" min:"0" doc:"rows of the token-type table (BERT: 2); row 0 is used"`
+	Transform      Flag    `yaml:"transform" doc:"LM head begins with dense, activation, norm (BERT)"`
+	HeadAct        string  `yaml:"head_activation" enum:",gelu,gelu_tanh,silu" doc:"activation of the transform; open: the MLP's"`
+	HeadBias       Flag    `yaml:"head_bias" doc:"LM head has a bias over the vocabulary"`
+	HeadDrop       Flag    `yaml:"head_dropout" doc:"train.dropout also before the last product of the LM head (LTG-BERT), under losses of single rows"`
+	InitStd        float64 `yaml:"init_std" min:"0" doc:"standard deviation of initial weights; the two projections into the residual get it divided by sqrt(2 L) in pre-norm models"`
+	InitScale      string  `yaml:"init_scale" enum:",residual,depth,none" doc:"residual: as said at init_std; depth: MLP weights of layer i from 0 times sqrt(1/(2(1+i))) (LTG-BERT); none; open: residual in pre-norm models"`
 
 	Classifiers []objectives.Head `yaml:"classifiers,omitempty" doc:"classification heads beside the LM head: name, kind (sequence, token or detector), classes, and meta of a detector"`
 	Links       Links             `yaml:"links" doc:"transition head of the objective exlm"`
@@ -57,6 +58,7 @@ type Attention struct {
 	Window      int     `yaml:"window" min:"0" doc:"a local layer's token sees half of this on either side; 0: all layers are global"`
 	GlobalEvery int     `yaml:"global_every" min:"0" doc:"layers 0, n, 2n, ... are global; 0: none"`
 	LocalBase   float64 `yaml:"local_base" min:"0" doc:"rope_base of local layers; 0: the same"`
+	Gate        Flag    `yaml:"gate" doc:"output gate: what attention gives is multiplied by the GELU of a projection of its input (GPT-BERT)"`
 }
 
 // AutoInt is a positive number, or 0 written as "auto".
@@ -151,6 +153,9 @@ func (c Config) Resolve(vocab int) (Config, []error) {
 		}
 	}
 	c.checkPositions(bad)
+	if c.depthWeighted() && !c.preNorm() {
+		bad("depth_weighting: is of pre-norm models, whose residual stream it weights; placement is %s", c.Placement)
+	}
 	c.checkRopeScaling(bad)
 	c.checkClassifiers(bad)
 	c.checkLinks(bad)
@@ -179,9 +184,11 @@ func merge(c, base Config) Config {
 	pick(&c.Attention.Window, base.Attention.Window)
 	pick(&c.Attention.GlobalEvery, base.Attention.GlobalEvery)
 	pick(&c.Attention.LocalBase, base.Attention.LocalBase)
+	pick(&c.Attention.Gate, base.Attention.Gate)
 	pick(&c.MLP, base.MLP)
 	pick(&c.Bias, base.Bias)
 	pick(&c.MLPBias, base.MLPBias)
+	pick(&c.DepthWeighting, base.DepthWeighting)
 	pick(&c.Tied, base.Tied)
 	pick(&c.EmbedNorm, base.EmbedNorm)
 	pick(&c.Types, base.Types)

@@ -223,7 +223,11 @@ func FLOPs(c Config, p *objectives.Plan) float64 {
 	if c.gated() {
 		up = 2
 	}
-	perToken := float64(c.Layers) * 2 * (C*float64(c.qkvWidth()) + C*C + (up+1)*C*float64(c.FF))
+	square := 1.0
+	if c.gatedAttention() {
+		square = 2
+	}
+	perToken := float64(c.Layers) * 2 * (C*float64(c.qkvWidth()) + square*C*C + (up+1)*C*float64(c.FF))
 	pairs := 0.0 // over all layers
 	tokens := len(p.Tokens) - p.Filled
 	for layer := range c.Layers {

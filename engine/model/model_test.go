@@ -12,6 +12,9 @@ import (
 	"palimpsest/objectives"
 )
 
+// everyTarget are the adapted layers of a model without a gate.
+var everyTarget = Config{}.AdapterTargets()
+
 // variants cover every choice of the configuration at a size where float64 finite differences take milliseconds.
 func variants() map[string]Config {
 	small := func(c Config) Config {
@@ -44,18 +47,33 @@ func variants() map[string]Config {
 			Layers: 4, Attention: Attention{Window: 2, GlobalEvery: 3, LocalBase: 100}}),
 		"roberta":   small(Config{Placement: "post", EmbedNorm: on, Types: 1, PositionOffset: 2, Transform: on, HeadBias: on, MLP: "gelu"}),
 		"ltg-bert":  small(Config{Placement: "normformer", Affine: off, Positions: "relative", Buckets: 4, MLP: "geglu_tanh", MLPBias: off, EmbedNorm: on, Transform: on, HeadAct: "gelu", HeadBias: on, HeadDrop: on, InitScale: "depth"}),
+		"gated":     small(Config{Placement: "post", Positions: "rope", MLP: "gelu", Attention: Attention{Gate: on}}),
+		"subln":     small(Config{Placement: "subln", Positions: "rope", MLP: "gelu", Layers: 3}),
+		"depth":     small(Config{Norm: "rmsnorm", MLP: "swiglu", Positions: "rope", Bias: off, EmbedNorm: on, FirstNorm: off, DepthWeighting: on, Layers: 3}),
+		"gpt-bert":  small(gptBERTVariant),
 		"relative":  small(Config{Placement: "post", Positions: "relative", Buckets: 4, Bias: off, Width: 16, Heads: 4, KVHeads: 2, FF: 8, Attention: Attention{Window: 4}}),
 		"exlm":      small(Config{Positions: "rope2d", MLP: "gelu", Transform: on, HeadBias: on, InitScale: "none"}),
 		"one layer": small(Config{Layers: 1, Positions: "none", HeadBias: on}),
 
-		"gpt2 adapted":       small(Config{MLP: "gelu_tanh", Positions: "learned", Adapter: adapterOn(2, 3, AdapterTargets...)}),
-		"llama adapted":      small(Config{Norm: "rmsnorm", MLP: "swiglu", Positions: "rope", Bias: off, Tied: off, Width: 16, Heads: 4, KVHeads: 2, FF: 8, Adapter: adapterOn(3, 3, AdapterTargets...)}),
+		"gpt2 adapted":       small(Config{MLP: "gelu_tanh", Positions: "learned", Adapter: adapterOn(2, 3, everyTarget...)}),
+		"llama adapted":      small(Config{Norm: "rmsnorm", MLP: "swiglu", Positions: "rope", Bias: off, Tied: off, Width: 16, Heads: 4, KVHeads: 2, FF: 8, Adapter: adapterOn(3, 3, everyTarget...)}),
 		"bert adapted":       small(Config{Placement: "post", EmbedNorm: on, Types: 2, Transform: on, HeadBias: on, MLP: "gelu", Adapter: adapterOn(1, 0.5, "mlp.down", "attention.qkv")}),
 		"modernbert adapted": small(Config{MLP: "geglu", Positions: "rope", Bias: off, EmbedNorm: on, FirstNorm: off, Transform: on, Adapter: adapterOn(2, 5, "mlp.up", "attention.proj")}),
-		"ltg-bert adapted":   small(Config{Placement: "normformer", Affine: off, Positions: "relative", Buckets: 4, MLP: "geglu_tanh", EmbedNorm: on, Adapter: adapterOn(2, 3, AdapterTargets...)}),
+		"ltg-bert adapted":   small(Config{Placement: "normformer", Affine: off, Positions: "relative", Buckets: 4, MLP: "geglu_tanh", EmbedNorm: on, Adapter: adapterOn(2, 3, everyTarget...)}),
+		"gpt-bert adapted":   small(adaptedTo(gptBERTVariant, AdapterTargets...)),
+		"depth adapted":      small(Config{Placement: "subln", Positions: "rope", MLP: "gelu", DepthWeighting: on, Attention: Attention{Gate: on}, Adapter: adapterOn(2, 3, "attention.gate")}),
 		"relative adapted":   small(Config{Placement: "normformer", Positions: "relative", Buckets: 4, MLP: "gelu", Width: 16, Heads: 4, KVHeads: 2, FF: 8, Adapter: adapterOn(2, 2, "attention.qkv")}),
 		"mlp adapted":        small(Config{Placement: "post", Positions: "relative", Buckets: 4, MLP: "gelu", Adapter: adapterOn(2, 3, "mlp.up")}),
 	}
+}
+
+// gptBERTVariant has all that GPT-BERT adds to LTG-BERT.
+var gptBERTVariant = Config{Placement: "subln", Affine: off, Positions: "relative", Buckets: 4, MLP: "geglu_tanh", MLPBias: off, EmbedNorm: on, Transform: on,
+	HeadAct: "gelu", HeadBias: on, HeadDrop: on, InitScale: "depth", Attention: Attention{Gate: on}, DepthWeighting: on}
+
+func adaptedTo(c Config, targets ...string) Config {
+	c.Adapter = adapterOn(2, 3, targets...)
+	return c
 }
 
 func resolved(t *testing.T, c Config) Config {
@@ -120,6 +138,7 @@ func newFixture(t *testing.T, b kernels.Backend, c Config, dropout float32, trai
 	}
 	f.w.Init(b, 7)
 	f.w.perturbAdapters(b)
+	f.w.perturbDepth(b)
 	return f
 }
 
@@ -290,7 +309,13 @@ func TestTokensChangeOnlyWhatSeesThem(t *testing.T) {
 }
 
 func TestMemoryEstimateEqualsAllocations(t *testing.T) {
-	c := resolved(t, variants()["bert"])
+	for _, name := range []string{"bert", "gpt-bert"} {
+		memoryEstimateEqualsAllocations(t, resolved(t, variants()[name]))
+	}
+}
+
+func memoryEstimateEqualsAllocations(t *testing.T, c Config) {
+	t.Helper()
 	counting := &countingBackend{Backend: kernels.NewRef32()}
 	NewWeights(counting, c, true)
 	weights := counting.bytes

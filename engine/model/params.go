@@ -26,6 +26,7 @@ type Param struct {
 	std   float64 // initial standard deviation
 	bound float64 // or bound of a uniform distribution around 0
 	fill  float64 // or, where both are 0, the initial constant
+	last  float64 // added to the last element
 }
 
 // Len returns the number of elements.
@@ -52,7 +53,11 @@ type blockWeights struct {
 	attnNorm, mlpNorm norm
 	qkv, proj         linear
 	up, down          linear // up is [2F,C] in gated MLPs
+	gate              linear // of attention's output
 	outNorm, midNorm  norm   // normformer: behind attention's projection, behind the MLP's activation [F]
+	headsNorm         norm   // subln: before attention's projection
+	attnDepth         *Param // weights of the stream behind attention [2i+2] and behind the MLP [2i+3]
+	mlpDepth          *Param
 }
 
 // headWeights is a head over the hidden state: an optional transform (dense, activation, norm), then logits.
@@ -153,13 +158,19 @@ func (w *Weights) layout() {
 			b.attnNorm = newNorm(prefix+"attention.norm", C)
 		}
 		b.qkv = newLinear(prefix+"attention.qkv", c.InitStd, c.bias(), c.qkvWidth(), C)
+		if c.gatedAttention() {
+			b.gate = newLinear(prefix+"attention.gate", c.InitStd, c.bias(), C, C)
+		}
+		if c.subLN() {
+			b.headsNorm = newNorm(prefix+"attention.mid_norm", C)
+		}
 		b.proj = newLinear(prefix+"attention.proj", proj, c.bias(), C, C)
 		if c.normFormer() {
 			b.outNorm = affineNorm(prefix+"attention.out_norm", C)
 		}
 		b.mlpNorm = newNorm(prefix+"mlp.norm", C)
 		b.up = newLinear(prefix+"mlp.up", upStd, c.mlpBias(), up, C)
-		if c.normFormer() {
+		if c.midNorm() {
 			b.midNorm = newNorm(prefix+"mlp.mid_norm", F)
 		}
 		b.down = newLinear(prefix+"mlp.down", down, c.mlpBias(), C, F)
@@ -201,7 +212,22 @@ func (w *Weights) layout() {
 		w.heads = append(w.heads, head)
 	}
 	w.layoutLinks(newLinear, add)
+	w.layoutDepth(add)
 	w.layoutAdapters()
+}
+
+// layoutDepth adds the weights of the residual stream behind all other parameters, whose initial values then do not depend on
+// them. GPT-BERT decays them as it does matrices.
+func (w *Weights) layoutDepth(add func(name string, std, fill float64, decay bool, shape ...int) *Param) {
+	if !w.Config.depthWeighted() {
+		return
+	}
+	for i := range w.blocks {
+		b, prefix := &w.blocks[i], fmt.Sprintf("layers.%d.", i)
+		b.attnDepth = add(prefix+"attention.depth.weight", 0, 0, true, 2*i+2)
+		b.mlpDepth = add(prefix+"mlp.depth.weight", 0, 0, true, 2*i+3)
+		b.attnDepth.last, b.mlpDepth.last = 1, 1
+	}
 }
 
 // ClassifierPrefix begins the names of the parameters of classification heads.
@@ -372,7 +398,7 @@ func (w *Weights) InitialValues(index int, seed uint64) []float32 {
 	return values
 }
 
-// initial fills values with the tensor's initial distribution.
+// initial fills values with the tensor's initial distribution. A tensor with a last element of its own comes in one piece.
 func (p *Param) initial(values []float32, d philox.Draw) {
 	for e := 0; e < len(values); {
 		if p.std == 0 {
@@ -390,6 +416,9 @@ func (p *Param) initial(values []float32, d philox.Draw) {
 				e++
 			}
 		}
+	}
+	if p.last != 0 && len(values) == p.Len() {
+		values[len(values)-1] += float32(p.last)
 	}
 }
 

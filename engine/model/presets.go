@@ -45,6 +45,11 @@ var presets = map[string]Config{
 	"ltg-bert":      ltgBERT(16384, 12, 768, 12, 2048),
 	"ltg-bert-tiny": ltgBERT(0, 4, 256, 4, 704),
 
+	// Charpentier and Samuel 2024, arXiv 2410.24159: LTG-BERT with gated attention, Sub-LN and a weighted residual stream.
+	"gpt-bert-small": gptBERT(8192, 12, 384, 6, 1280),
+	"gpt-bert-base":  gptBERT(16384, 12, 768, 12, 2560),
+	"gpt-bert-tiny":  gptBERT(0, 4, 256, 4, 704),
+
 	// Zheng et al. 2025, arXiv 2501.13397: the encoder of ExLM, ESM's pre-norm with rotary positions on two axes.
 	"exlm-base":  exlm(50265, 12, 768, 12),
 	"exlm-large": exlm(50265, 24, 1024, 16),
@@ -94,6 +99,12 @@ func ltgBERT(vocab AutoInt, layers, width, heads, ff int) Config {
 	return Config{Vocab: vocab, Layers: layers, Width: width, Heads: heads, KVHeads: heads, FF: ff, Context: 512, Norm: "layernorm", NormEps: 1e-7, Affine: off,
 		Placement: "normformer", Positions: "relative", Buckets: 32, MLP: "geglu_tanh", Bias: on, MLPBias: off, Tied: on, EmbedNorm: on,
 		Transform: on, HeadAct: "gelu", HeadBias: on, HeadDrop: on, InitStd: math.Sqrt(2 / (5 * float64(width))), InitScale: "depth"}
+}
+
+func gptBERT(vocab AutoInt, layers, width, heads, ff int) Config {
+	c := ltgBERT(vocab, layers, width, heads, ff)
+	c.Placement, c.Attention.Gate, c.DepthWeighting = "subln", on, on
+	return c
 }
 
 func exlm(vocab AutoInt, layers, width, heads int) Config {

@@ -28,11 +28,14 @@ func TestPublishedParameterCounts(t *testing.T) {
 		"modernbert-base":  149_655_232,
 		"modernbert-large": 395_881_664,
 		// Samuel et al. 2023, arXiv 2303.09859; ltgoslo/ltg-bert's base configuration (published: "98M").
-		"ltg-bert":   98_229_760,
-		"bert-tiny":  4_416_698, // with the masked-LM head instead of the pooler (published: 4,385,920 and 11,170,560 with it)
-		"bert-mini":  11_201_594,
-		"bert-base":  109_514_298,
-		"bert-large": 335_174_458,
+		"ltg-bert": 98_229_760,
+		// Charpentier and Samuel 2024, arXiv 2410.24159 (published: "29.9M", "119.5M"): what the modules of ltgoslo/gpt-bert hold.
+		"gpt-bert-small": 29_892_164,
+		"gpt-bert-base":  119_454_532,
+		"bert-tiny":      4_416_698, // with the masked-LM head instead of the pooler (published: 4,385,920 and 11,170,560 with it)
+		"bert-mini":      11_201_594,
+		"bert-base":      109_514_298,
+		"bert-large":     335_174_458,
 	} {
 		c, problems := Config{Preset: name}.Resolve(0)
 		if len(problems) > 0 {
@@ -69,6 +72,7 @@ func TestResolveRefusesWhatDoesNotGoTogether(t *testing.T) {
 		"attention.global_every": {Attention: Attention{GlobalEvery: 3}},
 		"attention.local_base":   {Attention: Attention{LocalBase: 10}},
 		"first_norm":             {FirstNorm: off},
+		"depth_weighting":        {DepthWeighting: on, Placement: "post"},
 		"heads":                  {Positions: "rope2d", Width: 12, Heads: 2},
 		"classifiers: there are": {Classifiers: twice},
 		"classifiers: head":      {Classifiers: []objectives.Head{{Name: "topic", Kind: "token", Classes: 1}}},

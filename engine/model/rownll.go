@@ -30,6 +30,9 @@ func (a *Activations) keepAsked(l *blockActivations) (in, stream kernels.Buf) {
 	rows := a.terms[0].rows.Slice(0, a.asked)
 	a.b.GatherRows(in, l.mlpIn, rows, a.asked, a.c.Width)
 	a.b.GatherRows(stream, l.mlpSum, rows, a.asked, a.c.Width)
+	if a.c.depthWeighted() {
+		a.keepAskedDepth(rows)
+	}
 	a.n = a.asked
 	return in, stream
 }

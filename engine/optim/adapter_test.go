@@ -13,7 +13,7 @@ func TestAdaptersLearn(t *testing.T) {
 	for kind, rate := range map[string]float64{"adamw": 1e-2, "lamb": 3e-2, "muon": 1e-2} {
 		b := kernels.NewRef64()
 		c := model.Config{Vocab: 11, Layers: 2, Width: 16, Heads: 2, FF: 24, Context: 24, MLP: "swiglu", InitStd: 0.3, Adapter: model.DefaultAdapter()}
-		c.Adapter.Rank, c.Adapter.Targets = 4, model.AdapterTargets
+		c.Adapter.Rank, c.Adapter.Targets = 4, c.AdapterTargets()
 		c, problems := c.Resolve(11)
 		if len(problems) > 0 {
 			t.Fatal(problems)
